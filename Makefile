@@ -1,0 +1,62 @@
+# Two commands matter: `make run` and `make test`. Both install what they need and are safe to repeat.
+PYTHON ?= python3
+BIN := .venv/bin
+PACKAGES := meshkit post_svc graph_svc timeline_svc fanout_svc gateway cli
+PROTOS := $(sort $(shell find protos/feed -name '*.proto'))
+GEN ?= gen
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format gen lock clean
+
+help: ## Show what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+run: .venv/run.stamp ## Start the whole mesh; the first line is the gateway's address
+	@$(BIN)/feedmesh up $(ARGS)
+
+test: .venv/dev.stamp ## Run every test; ARGS="-k name" for some
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/dev.stamp ## Check contracts, style and types
+	$(BIN)/buf lint
+	$(BIN)/buf format --diff --exit-code
+	@PATH="$(CURDIR)/$(BIN):$$PATH" ./scripts/check-breaking
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/dev.stamp ## Format contracts and code
+	$(BIN)/buf format --write
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+gen: .venv/dev.stamp ## Generate gen/ from protos/
+	@rm -rf $(GEN) && mkdir -p $(GEN)/feed
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos \
+	  --python_out=$(GEN) --grpc_python_out=$(GEN) --mypy_out=quiet:$(GEN) --mypy_grpc_out=quiet:$(GEN) \
+	  --descriptor_set_out=$(GEN)/feed/descriptors.binpb --include_imports --include_source_info $(PROTOS)
+
+lock: ## Pin every dependency again, with hashes
+	@UV=.venv/bin/uv; [ -x $$UV ] || $(BIN)/pip install --quiet uv; \
+	$$UV pip compile --quiet --universal --generate-hashes --no-header --group build pyproject.toml -o requirements.lock; \
+	$$UV pip compile --quiet --universal --generate-hashes --no-header --group dev pyproject.toml -o requirements-dev.lock
+
+setup: .venv/dev.stamp ## Install everything for development into .venv
+
+.venv/bin/python:
+	@./scripts/make-venv "$(PYTHON)"
+
+.venv/run.stamp: requirements.lock pyproject.toml | .venv/bin/python
+	@echo "Installing Feedmesh into .venv ..." >&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.lock .venv/run.stamp
+	@echo "Installing the development tools into .venv ..." >&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+clean: ## Remove the environment and the data of `make run`
+	rm -rf .venv .feedmesh
