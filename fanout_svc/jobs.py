@@ -1,0 +1,110 @@
+"""Where jobs are kept: a row, a set of done chunks, and a place among the running ones as long as the job runs."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import msgspec
+
+from fanout_svc.domain import Job
+from meshkit.buckets import bucket_of
+from meshkit.clock import now_ms
+from meshkit.ids import first_id_at, id_bytes, id_from
+from meshkit.table.port import ConditionFailedError, Delete, Existence, Key, Put, Table
+
+_SHARDS = 16
+_DONE = b"done/"
+
+
+class _JobRow(msgspec.Struct, array_like=True):
+    author_id: int
+    chunk_count: int
+    follower_count: int
+    created_ms: int
+    finished_ms: int
+
+
+class JobRepository:
+    """Jobs on a table. Finished jobs are kept for some seconds."""
+
+    def __init__(self, table: Table, *, keep_seconds: float = 7 * 86_400) -> None:
+        self._table = table
+        self._keep_seconds = keep_seconds
+
+    async def create(self, job: Job) -> Job:
+        """Note a job, or give the one that was noted for the same post."""
+        try:
+            await self._table.write(
+                Put(_job_key(job.job_id), _encode(job), condition=Existence.ABSENT), Put(_running_key(job.job_id), b"")
+            )
+        except ConditionFailedError:
+            return await self.get(job.job_id) or job
+        return job
+
+    async def get(self, job_id: int) -> Job | None:
+        """Give a job, or None."""
+        item = await self._table.get(_job_key(job_id))
+        if item is None:
+            return None
+        job = _decode(job_id, item.value)
+        done = job.chunk_count if job.finished_ms else len(await self.done_chunks(job))
+        return replace(job, done_chunks=done)
+
+    async def done_chunks(self, job: Job) -> set[int]:
+        """Give the indexes of a job's chunks that are done."""
+        partition = _job_key(job.job_id).partition
+        items = await self._table.query(partition, start=_DONE, end=_DONE + b"\xff", limit=job.chunk_count)
+        return {int.from_bytes(item.key.sort.removeprefix(_DONE)) for item in items}
+
+    async def finish_chunk(self, job: Job, index: int) -> None:
+        """Note that a chunk is delivered, and the job with it when it was the last one."""
+        if job.chunk_count > 1:
+            await self._table.write(Put(_done_key(job.job_id, index), b"", expires_at=self._expiry()))
+            if len(await self.done_chunks(job)) < job.chunk_count:
+                return
+        finished = replace(job, finished_ms=now_ms())
+        await self._table.write(
+            Put(_job_key(job.job_id), _encode(finished), expires_at=self._expiry()), Delete(_running_key(job.job_id))
+        )
+
+    async def running(self, *, after: int, limit: int) -> list[Job]:
+        """Give running jobs with an id above one, oldest first."""
+        start = id_bytes(after + 1)
+        shards = [await self._table.query(_running_partition(shard), start=start, limit=limit) for shard in range(_SHARDS)]
+        ids = sorted(id_from(item.key.sort) for items in shards for item in items)[:limit]
+        jobs = [await self.get(job_id) for job_id in ids]
+        return [job for job in jobs if job is not None and not job.finished_ms]
+
+    async def late(self, *, older_than_ms: int, limit: int) -> Sequence[Job]:
+        """Give running jobs whose post was made before a time, oldest first in each shard."""
+        end = id_bytes(first_id_at(older_than_ms))
+        shards = [await self._table.query(_running_partition(shard), end=end, limit=limit) for shard in range(_SHARDS)]
+        jobs = [await self.get(id_from(item.key.sort)) for items in shards for item in items]
+        return [job for job in jobs if job is not None]
+
+    def _expiry(self) -> float:
+        return now_ms() / 1000 + self._keep_seconds
+
+
+def _job_key(job_id: int) -> Key:
+    return Key(b"job/" + id_bytes(job_id), b"job")
+
+
+def _done_key(job_id: int, index: int) -> Key:
+    return Key(b"job/" + id_bytes(job_id), _DONE + index.to_bytes(4))
+
+
+def _running_partition(shard: int) -> bytes:
+    return b"running/%d" % shard
+
+
+def _running_key(job_id: int) -> Key:
+    return Key(_running_partition(bucket_of(job_id) % _SHARDS), id_bytes(job_id))
+
+
+def _encode(job: Job) -> bytes:
+    return msgspec.msgpack.encode(_JobRow(job.author_id, job.chunk_count, job.follower_count, job.created_ms, job.finished_ms))
+
+
+def _decode(job_id: int, value: bytes) -> Job:
+    row = msgspec.msgpack.decode(value, type=_JobRow)
+    return Job(job_id, row.author_id, row.chunk_count, row.follower_count, row.created_ms, row.finished_ms)

@@ -1,0 +1,66 @@
+"""Where follows are kept: each edge twice, once for either side, always written together."""
+
+from graph_svc.domain import Follow, FollowerPosition, FollowerRange
+from graph_svc.users import follower_count_key, following_count_key, profile_key
+from meshkit.ids import MAX_ID, id_bytes, id_from
+from meshkit.table.port import Add, AtVersion, Check, Delete, Existence, Key, Operation, Put, Table
+
+
+def following_key(follower_id: int, followee_id: int) -> Key:
+    """Where the follower's side of an edge is."""
+    return Key(b"following/" + id_bytes(follower_id), id_bytes(followee_id))
+
+
+def followers_key(followee_id: int, follower_id: int) -> Key:
+    """Where the followee's side of an edge is."""
+    return Key(b"followers/" + id_bytes(followee_id), FollowerPosition.of(follower_id).sort_key)
+
+
+class FollowRepository:
+    """Follows on a table."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def creation(self, follow: Follow) -> list[Operation]:
+        """Make the operations that create an edge: the first two demand both accounts, the next two that there is none yet."""
+        version = id_bytes(follow.version)
+        return [
+            Check(profile_key(follow.followee_id), Existence.PRESENT),
+            Check(profile_key(follow.follower_id), Existence.PRESENT),
+            Put(following_key(follow.follower_id, follow.followee_id), version, condition=Existence.ABSENT),
+            Put(followers_key(follow.followee_id, follow.follower_id), version, condition=Existence.ABSENT),
+            Add(following_count_key(follow.follower_id), 1),
+            Add(follower_count_key(follow.followee_id), 1),
+        ]
+
+    def removal(self, follow: Follow, unchanged: AtVersion) -> list[Operation]:
+        """Make the operations that remove an edge, if it is still the same."""
+        return [
+            Delete(following_key(follow.follower_id, follow.followee_id), condition=unchanged),
+            Delete(followers_key(follow.followee_id, follow.follower_id), condition=Existence.PRESENT),
+            Add(following_count_key(follow.follower_id), -1),
+            Add(follower_count_key(follow.followee_id), -1),
+        ]
+
+    async def get(self, follower_id: int, followee_id: int) -> tuple[Follow, AtVersion] | None:
+        """Give an edge and the condition that it is still the same."""
+        item = await self._table.get(following_key(follower_id, followee_id))
+        return (Follow(follower_id, followee_id, id_from(item.value)), AtVersion(item.version)) if item else None
+
+    async def followees(self, follower_id: int, *, after: int, limit: int) -> list[int]:
+        """Give whom a user follows: ids above `after`, ascending."""
+        if after >= MAX_ID:
+            return []
+        items = await self._table.query(b"following/" + id_bytes(follower_id), start=id_bytes(after + 1), limit=limit)
+        return [id_from(item.key.sort) for item in items]
+
+    async def followers(self, followee_id: int, within: FollowerRange, *, limit: int) -> list[FollowerPosition]:
+        """Give a user's followers inside a range, in the order of their positions."""
+        items = await self._table.query(
+            b"followers/" + id_bytes(followee_id),
+            start=within.start.sort_key if within.start else b"",
+            end=within.end.sort_key if within.end else None,
+            limit=limit,
+        )
+        return [FollowerPosition.from_sort_key(item.key.sort) for item in items]

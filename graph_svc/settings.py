@@ -1,0 +1,22 @@
+"""Settings of the graph service."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from meshkit.settings import MeshSettings
+
+
+class GraphSettings(MeshSettings):
+    """What the graph service needs to know, from FEEDMESH_… in the environment."""
+
+    graph_listen: str = Field(default="127.0.0.1:50051", description="host:port; port 0 takes a free one")
+    graph_table: str = Field(default="", description="URL of its table; default: graph.db in the data folder")
+    signup: Literal["open", "restricted"] = Field(
+        default="restricted", description="who may make accounts: all, or a scoped token"
+    )
+
+    @property
+    def table_url(self) -> str:
+        """Where its data is."""
+        return self.graph_table or f"sqlite:///{self.data_dir / 'graph.db'}"

@@ -1,0 +1,97 @@
+"""Where users are kept: a row for the profile, one for each counter, and one that holds the username."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from graph_svc.domain import Profile, User
+from meshkit.ids import id_bytes, id_from
+from meshkit.table.port import AtVersion, Existence, Key, Operation, Put, Table
+
+
+class _ProfileRow(msgspec.Struct, array_like=True):
+    username: str
+    display_name: str
+    bio: str
+
+
+def profile_key(user_id: int) -> Key:
+    """Where a user's profile is; it exists as long as the account does."""
+    return Key(b"user/" + id_bytes(user_id), b"profile")
+
+
+def follower_count_key(user_id: int) -> Key:
+    """Where it is counted how many follow a user."""
+    return Key(b"user/" + id_bytes(user_id), b"followers")
+
+
+def following_count_key(user_id: int) -> Key:
+    """Where it is counted how many a user follows."""
+    return Key(b"user/" + id_bytes(user_id), b"following")
+
+
+def username_key(username: str) -> Key:
+    """Where the owner of a username is noted, the same for every spelling of its case."""
+    return Key(b"username/" + username.lower().encode(), b"owner")
+
+
+class UserRepository:
+    """Users on a table."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def creation(self, user_id: int, profile: Profile) -> list[Operation]:
+        """Make the operations that create an account; the first fails when the username is taken."""
+        return [
+            Put(username_key(profile.username), id_bytes(user_id), condition=Existence.ABSENT),
+            Put(profile_key(user_id), _encode(profile), condition=Existence.ABSENT),
+        ]
+
+    async def get(self, user_id: int) -> User | None:
+        """Give a user, or None."""
+        users = await self.get_many([user_id])
+        return users[0] if users else None
+
+    async def get_many(self, user_ids: Sequence[int]) -> list[User]:
+        """Give those of the users that exist, in the order asked for."""
+        rows = await self._table.get_many(
+            [key(user_id) for user_id in user_ids for key in (profile_key, follower_count_key, following_count_key)]
+        )
+
+        def count(key: Key) -> int:
+            return rows[key].number if key in rows else 0
+
+        return [
+            User(
+                user_id=user_id,
+                profile=_decode(rows[profile_key(user_id)].value),
+                follower_count=count(follower_count_key(user_id)),
+                following_count=count(following_count_key(user_id)),
+            )
+            for user_id in user_ids
+            if profile_key(user_id) in rows
+        ]
+
+    async def find(self, username: str) -> int | None:
+        """Give the id of a username's owner, or None."""
+        owner = await self._table.get(username_key(username))
+        return id_from(owner.value) if owner else None
+
+    async def profile(self, user_id: int) -> tuple[Profile, AtVersion] | None:
+        """Give a profile and the condition that it is still the same."""
+        item = await self._table.get(profile_key(user_id))
+        return (_decode(item.value), AtVersion(item.version)) if item else None
+
+    async def replace_profile(self, user_id: int, profile: Profile, unchanged: AtVersion) -> None:
+        """Write a profile. Raises ConditionFailedError when it changed meanwhile."""
+        await self._table.write(Put(profile_key(user_id), _encode(profile), condition=unchanged))
+
+
+def _encode(profile: Profile) -> bytes:
+    return msgspec.msgpack.encode(_ProfileRow(profile.username, profile.display_name, profile.bio))
+
+
+def _decode(value: bytes) -> Profile:
+    row = msgspec.msgpack.decode(value, type=_ProfileRow)
+    return Profile(row.username, row.display_name, row.bio)

@@ -1,0 +1,197 @@
+"""Who is calling: user tokens (JWT, asymmetric), tokens between services (JWT, shared key), and a development issuer.
+
+A service believes nothing but a token's signature: whatever a proxy in front has checked is checked again.
+"""
+
+import json
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+
+from meshkit.errors import PermissionDeniedError, UnauthenticatedError, UnavailableError
+from meshkit.ids import MAX_ID
+from meshkit.keys import load_or_create
+
+DEFAULT_ISSUER = "feedmesh-dev"
+DEFAULT_AUDIENCE = "feedmesh"
+_ALGORITHMS = ("ES256", "EdDSA")
+_CACHED_TOKENS = 20_000
+_SERVICE_AUDIENCE = "feedmesh-services"
+_SERVICE_LIFETIME_S = 300
+_KEY_ID = "dev-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who is calling: a user, a service of the mesh, or nobody known (neither)."""
+
+    user_id: int = 0
+    service: str = ""
+    scopes: frozenset[str] = frozenset()
+
+    def acts_as(self, user_id: int, field: str = "user_id") -> int:
+        """Give the caller's user id. A request may name the user too (0: it does not), but only truly.
+
+        Raises:
+            PermissionDeniedError: the request names somebody else.
+
+        """
+        if user_id not in (0, self.user_id):
+            raise PermissionDeniedError(
+                f"{field} is not the caller: leave it out, or use that user's token",
+                reason="NOT_THE_CALLER",
+                fields={field: "is not you"},
+            )
+        return self.user_id
+
+
+class UserTokens:
+    """Verifies user tokens against a JWKS file, which is read again when a token names a key that was not in it.
+
+    A token must be signed with ES256 or EdDSA and carry `iss`, `aud`, `exp` and a decimal user id as `sub`; `scope` is optional.
+    """
+
+    def __init__(self, jwks: Path, *, issuer: str, audience: str) -> None:
+        self._jwks = jwks
+        self._issuer = issuer
+        self._audience = audience
+        self._read_at_ns = 0
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._verified: OrderedDict[str, tuple[Caller, float]] = OrderedDict()
+
+    def verify(self, token: str) -> Caller:
+        """Tell who a token speaks for.
+
+        Raises:
+            UnauthenticatedError: the token is not valid, or no longer.
+
+        """
+        known = self._verified.get(token)
+        if known and known[1] > time.time():
+            return known[0]
+        claims = self._claims(token)
+        caller = Caller(user_id=_user_id(claims["sub"]), scopes=frozenset(str(claims.get("scope", "")).split()))
+        self._verified[token] = (caller, float(claims["exp"]))
+        if len(self._verified) > _CACHED_TOKENS:
+            self._verified.popitem(last=False)
+        return caller
+
+    def _claims(self, token: str) -> dict[str, Any]:
+        try:
+            key = self._key(jwt.get_unverified_header(token).get("kid", ""))
+            return jwt.decode(
+                token,
+                key,
+                algorithms=list(_ALGORITHMS),
+                issuer=self._issuer,
+                audience=self._audience,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
+        except jwt.ExpiredSignatureError:
+            raise UnauthenticatedError("the token has expired: get a new one", reason="TOKEN_EXPIRED") from None
+        except jwt.PyJWTError:
+            raise _invalid_token() from None
+
+    def _key(self, key_id: str) -> jwt.PyJWK:
+        if key_id not in self._keys:
+            self._read_keys()
+        if key_id not in self._keys:
+            raise _invalid_token()
+        return self._keys[key_id]
+
+    def _read_keys(self) -> None:
+        try:
+            changed_at_ns = self._jwks.stat().st_mtime_ns
+            if changed_at_ns != self._read_at_ns:
+                self._keys = {str(key.key_id): key for key in jwt.PyJWKSet.from_json(self._jwks.read_text()).keys}
+                self._read_at_ns = changed_at_ns
+        except (OSError, ValueError, jwt.PyJWTError) as error:
+            raise UnavailableError("tokens cannot be verified now; try again", reason="NO_VERIFICATION_KEYS") from error
+
+
+class ServiceTokens:
+    """Makes and verifies the tokens by which the mesh's services know each other. All services share the key."""
+
+    def __init__(self, key: bytes, service: str) -> None:
+        self._key = key
+        self._service = service
+        self._token = ""
+        self._renew_at = 0.0
+
+    def mint(self) -> str:
+        """Give a token that speaks for this service; it is good for at least four minutes."""
+        now = time.time()
+        if now >= self._renew_at:
+            claims = {"sub": self._service, "aud": _SERVICE_AUDIENCE, "exp": int(now) + _SERVICE_LIFETIME_S}
+            self._token = jwt.encode(claims, self._key, algorithm="HS256")
+            self._renew_at = now + _SERVICE_LIFETIME_S / 5
+        return self._token
+
+    def verify(self, token: str) -> Caller:
+        """Tell which service a token speaks for.
+
+        Raises:
+            UnauthenticatedError: the token is not valid, or no longer.
+
+        """
+        try:
+            claims = jwt.decode(
+                token, self._key, algorithms=["HS256"], audience=_SERVICE_AUDIENCE, options={"require": ["exp", "sub"]}
+            )
+        except jwt.PyJWTError:
+            raise UnauthenticatedError("the service token is not valid", reason="INVALID_SERVICE_TOKEN") from None
+        return Caller(service=str(claims["sub"]))
+
+
+class Issuer:
+    """A development issuer of user tokens: its key pair and JWKS live in a folder. Use your own identity provider in production."""
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey, *, issuer: str, audience: str) -> None:
+        self._key = key
+        self._issuer = issuer
+        self._audience = audience
+
+    @classmethod
+    def load_or_create(cls, folder: Path, *, issuer: str = DEFAULT_ISSUER, audience: str = DEFAULT_AUDIENCE) -> Self:
+        """Open the issuer whose files (`issuer.pem`, `jwks.json`) are in a folder, and make them on first use."""
+        fresh = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        key = serialization.load_pem_private_key(load_or_create(folder / "issuer.pem", fresh), password=None)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise TypeError(f"{folder / 'issuer.pem'} is not an elliptic-curve key")
+        public = ECAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": _KEY_ID, "use": "sig", "alg": "ES256"}
+        load_or_create(folder / "jwks.json", json.dumps({"keys": [public]}, indent=2).encode())
+        return cls(key, issuer=issuer, audience=audience)
+
+    def user_token(self, user_id: int, *, lifetime: timedelta = timedelta(days=1), scope: str = "") -> str:
+        """Make a token that speaks for a user."""
+        now = int(time.time())
+        claims = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": str(user_id),
+            "iat": now,
+            "exp": now + int(lifetime.total_seconds()),
+        }
+        if scope:
+            claims["scope"] = scope
+        return jwt.encode(claims, self._key, algorithm="ES256", headers={"kid": _KEY_ID})
+
+
+def _user_id(subject: str) -> int:
+    if subject.isascii() and subject.isdecimal() and 0 < int(subject) <= MAX_ID:
+        return int(subject)
+    raise UnauthenticatedError("the token's sub is not a user id", reason="INVALID_TOKEN")
+
+
+def _invalid_token() -> UnauthenticatedError:
+    return UnauthenticatedError("the token is not valid here: check its issuer, audience and signature", reason="INVALID_TOKEN")

@@ -1,0 +1,25 @@
+"""Which engine is behind a URL. Only composition roots use this."""
+
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from meshkit.queue.memory import MemoryQueue
+from meshkit.queue.port import Queue
+from meshkit.table.port import Table
+from meshkit.table.sqlite import open_sqlite
+
+
+def open_table(url: str) -> AbstractAsyncContextManager[Table]:
+    """Open a table: `sqlite:///relative/path` or `sqlite:////absolute/path`. Raises ValueError for another URL."""
+    parts = urlsplit(url)
+    if parts.scheme != "sqlite" or parts.netloc or len(parts.path) <= 1:
+        raise ValueError(f"{url}: a table is sqlite:///path")
+    return open_sqlite(Path(parts.path[1:]))
+
+
+def open_queue(url: str) -> AbstractAsyncContextManager[Queue]:
+    """Open a broker: `memory://`, which reaches only this process. Raises ValueError for another URL."""
+    if url != "memory://":
+        raise ValueError(f"{url}: a queue is memory://")
+    return MemoryQueue()

@@ -1,0 +1,106 @@
+"""What can go wrong, in the services' own words, and the one table that turns it into gRPC status codes."""
+
+from collections.abc import Mapping
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+DOMAIN = "feedmesh"
+
+
+class FeedmeshError(Exception):
+    """A failure that the caller is told about.
+
+    `message` is for people and says what to mend; `reason` is for programs, in UPPER_SNAKE_CASE, and stable; `fields` names the
+    request fields that are wrong, with what is wrong with each.
+    """
+
+    def __init__(self, message: str, *, reason: str, fields: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+        self.fields = dict(fields or {})
+
+
+class InvalidArgumentError(FeedmeshError):
+    """The request is wrong whatever the state of the system."""
+
+
+class UnauthenticatedError(FeedmeshError):
+    """There is no valid token."""
+
+
+class PermissionDeniedError(FeedmeshError):
+    """The caller is known, and may not do this."""
+
+
+class NotFoundError(FeedmeshError):
+    """What the request names does not exist, or is deleted."""
+
+
+class AlreadyExistsError(FeedmeshError):
+    """What the request wants to make is taken."""
+
+
+class OverloadedError(FeedmeshError):
+    """A bound is reached: try again later."""
+
+
+class UnavailableError(FeedmeshError):
+    """Something needed is away for now: try again."""
+
+
+STATUS: Mapping[type[FeedmeshError], grpc.StatusCode] = {
+    InvalidArgumentError: grpc.StatusCode.INVALID_ARGUMENT,
+    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
+    PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
+    NotFoundError: grpc.StatusCode.NOT_FOUND,
+    AlreadyExistsError: grpc.StatusCode.ALREADY_EXISTS,
+    OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    UnavailableError: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+def invalid_field(field: str, problem: str) -> InvalidArgumentError:
+    """One request field is wrong."""
+    return InvalidArgumentError(f"{field} {problem}", reason="INVALID_FIELD", fields={field: problem})
+
+
+def to_status(error: FeedmeshError) -> grpc.Status:
+    """Give the gRPC status of an error, with google.rpc details that a program can read."""
+    code: int = STATUS[type(error)].value[0]
+    details = [_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN))]
+    if error.fields:
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=field, description=problem) for field, problem in error.fields.items()
+        ]
+        details.append(_packed(error_details_pb2.BadRequest(field_violations=violations)))
+    return rpc_status.to_status(status_pb2.Status(code=code, message=error.message, details=details))
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError, service: str) -> FeedmeshError:
+    """Turn the failure of a call to another service into ours. What our caller cannot mend becomes UNAVAILABLE."""
+    for kind, code in STATUS.items():
+        if code is error.code() and code.value[0] in _PASSED_ON:
+            return kind(error.details() or code.value[1], reason=_reason(error) or code.name)
+    return UnavailableError(f"{service} does not answer; try again", reason="DEPENDENCY_UNAVAILABLE")
+
+
+_PASSED_ON = {code_pb2.NOT_FOUND, code_pb2.RESOURCE_EXHAUSTED}
+
+
+def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def _reason(error: grpc.aio.AioRpcError) -> str | None:
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an AioRpcError has what it reads: code, details, metadata
+    for detail in status.details if status else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return str(info.reason)
+    return None

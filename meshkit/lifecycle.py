@@ -1,0 +1,41 @@
+"""How a service's process lives: background work beside the server, and an end that comes by signal."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import structlog
+
+_log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run endless work beside the block, and cancel it at the block's end. If it fails, so does the block."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(coroutine) for coroutine in work]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+
+
+async def until_stopped(name: str, running: AbstractAsyncContextManager[str]) -> None:
+    """Run a service until SIGTERM or SIGINT, then let it stop in order."""
+    stop = stop_signal()
+    async with running as address:
+        _log.info("serving", service=name, address=address)
+        await stop.wait()
+        _log.info("stopping", service=name)
+
+
+def stop_signal() -> asyncio.Event:
+    """Give an event that SIGTERM or SIGINT sets."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop

@@ -1,0 +1,133 @@
+"""Child processes: started with a check that they work, ended with their parent, watched while they run."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_POLL_SECONDS = 0.02
+_TAIL_BYTES = 2_000
+# Asks the kernel for SIGKILL at the parent's death, and leaves at once if that came first.
+_TIE = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+class ChildError(Exception):
+    """A child process did not start, or ended when it should not have. The message holds the end of its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A running child process."""
+
+    name: str
+    log: Path
+    process: asyncio.subprocess.Process
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self.process.pid
+
+    async def wait(self) -> int:
+        """Wait for its end and return its exit status; negative for a signal."""
+        return await self.process.wait()
+
+    def failure(self, what: str) -> ChildError:
+        """Describe what went wrong, with the end of the log."""
+        return ChildError(f"{self.name} {what}. The end of its log, {self.log}:\n{_tail(self.log)}")
+
+
+@asynccontextmanager
+async def child(
+    argv: Sequence[str | os.PathLike[str]],
+    *,
+    name: str,
+    log: Path,
+    ready: Callable[[], Awaitable[bool]],
+    ready_timeout: float = 10.0,
+    grace: float = 5.0,
+    env: Mapping[str, str] | None = None,
+) -> AsyncIterator[Child]:
+    """Run a process for the length of a block, which begins when `ready` is true.
+
+    Its output is appended to `log`. Ctrl-C in the terminal does not reach it. At the end of the block it gets SIGTERM, and SIGKILL
+    `grace` seconds later. On Linux it is killed when its parent dies, however that happens.
+
+    Raises:
+        ChildError: it could not be started, ended before it was ready, or was not ready within `ready_timeout` seconds.
+    """
+    started = Child(name, log, await _start(argv, name, log, env))
+    try:
+        await _await_ready(started, ready, ready_timeout)
+        yield started
+    finally:
+        await asyncio.shield(_stop(started.process, grace))
+
+
+async def _start(
+    argv: Sequence[str | os.PathLike[str]], name: str, log: Path, env: Mapping[str, str] | None
+) -> asyncio.subprocess.Process:
+    if not shutil.which(argv[0]):
+        raise ChildError(f"{name} cannot be started: {os.fspath(argv[0])} is not a program")
+    with log.open("ab") as output:
+        return await asyncio.create_subprocess_exec(
+            *_bound(argv),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=env,
+            start_new_session=True,
+        )
+
+
+def _bound(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Have a small program tie itself to this process and become the one wanted.
+
+    The usual hook between fork and exec would run with gRPC's threads half copied.
+    """
+    if sys.platform != "linux":
+        return [os.fspath(word) for word in argv]
+    return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), *(os.fspath(word) for word in argv)]
+
+
+async def _await_ready(started: Child, ready: Callable[[], Awaitable[bool]], ready_timeout: float) -> None:
+    ended = asyncio.ensure_future(started.wait())
+    try:
+        async with asyncio.timeout(ready_timeout):
+            while not await ready():
+                await asyncio.wait((ended,), timeout=_POLL_SECONDS)
+                if ended.done():
+                    raise started.failure(f"ended with status {ended.result()} before it was ready")
+    except TimeoutError as error:
+        raise started.failure(f"was not ready after {ready_timeout:g} seconds") from error
+    finally:
+        ended.cancel()
+
+
+async def _stop(process: asyncio.subprocess.Process, grace: float) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        async with asyncio.timeout(grace):
+            await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+
+
+def _tail(log: Path) -> str:
+    with log.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _TAIL_BYTES))
+        return file.read().decode(errors="replace").strip()

@@ -1,0 +1,1 @@
+"""Work queues and broadcasts between the services."""

@@ -1,0 +1,87 @@
+"""What a message broker can do, whatever engine it is: topics, the work queues bound to them, and broadcasts.
+
+A message is published to a topic. Every work queue bound to the topic gets a copy, which one of the queue's consumers handles, at
+least once. Every listener to the topic gets a copy too, as long as it listens, and at most once.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+MAX_BODY_BYTES = 1_000_000
+DEFAULT_DELIVERY_LIMIT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message as a consumer gets it. `delivery` counts from 1; more than 1 means that an earlier try did not end well."""
+
+    topic: str
+    body: bytes
+    delivery: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that a queue gave up, and why."""
+
+    topic: str
+    body: bytes
+    reason: str
+
+
+Handler = Callable[[Message], Awaitable[None]]
+
+
+class UnroutableError(Exception):
+    """No work queue is bound to the topic: nobody took the message."""
+
+
+class DeadLetteredError(Exception):
+    """A broker that keeps nothing gave the message up after its last delivery."""
+
+
+class Queue(Protocol):
+    """A message broker."""
+
+    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True) -> None:
+        """Send a message; when this returns, the message is safe without its sender.
+
+        Safe means that the broker keeps it durably. The memory engine cannot keep anything, so there it means that every bound work
+        queue has handled it. With `mandatory=False`, for broadcasts, it returns at once and promises nothing.
+
+        Raises:
+            UnroutableError: mandatory, and no work queue is bound to the topic.
+            DeadLetteredError: memory engine only: handling failed for good.
+            meshkit.errors.OverloadedError: a bound queue is full.
+            meshkit.errors.UnavailableError: the broker does not answer, or closed before the message was safe.
+            ValueError: the body is over 1,000,000 bytes.
+
+        """
+
+    def work(
+        self,
+        queue: str,
+        topics: Sequence[str],
+        handler: Handler,
+        *,
+        concurrency: int,
+        delivery_limit: int = DEFAULT_DELIVERY_LIMIT,
+    ) -> AbstractAsyncContextManager[None]:
+        """Declare a work queue bound to topics, and consume it until the context ends; then what is being handled is finished.
+
+        Up to `concurrency` messages are handled at once. A handler that returns has handled its message. One that raises gets it
+        again after a growing, jittered pause (at most 10 s): without end for `UnavailableError` and `OverloadedError`, and up to
+        `delivery_limit` deliveries in all for anything else; after that the message is a dead letter. A queue outlives its
+        consumers.
+        """
+
+    def listen(self, topics: Sequence[str], handler: Handler) -> AbstractAsyncContextManager[None]:
+        """Hand every message of the topics to the handler, in order, until the context ends. Failures are logged and forgotten."""
+
+    async def dead_letters(self, queue: str, *, limit: int = 100) -> list[DeadLetter]:
+        """Show the oldest dead letters of a work queue, and leave them there."""
+
+    async def redrive(self, queue: str) -> int:
+        """Put a work queue's dead letters back into it, and tell how many."""

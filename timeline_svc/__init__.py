@@ -1,0 +1,1 @@
+"""Home timelines: packed, pushed to, rebuilt by pull, and read."""

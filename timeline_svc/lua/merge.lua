@@ -1,0 +1,37 @@
+-- Merges pulled entries into a timeline that exists. KEYS: the timeline, the viewer's follow changes.
+-- ARGV: the entries (packed, ascending), the id from which on they are complete (8 bytes), '1' to make the timeline ready, the cap.
+-- Entries of authors unfollowed meanwhile are dropped. Returns 0 when the timeline is missing.
+local timeline = open(redis.call('GET', KEYS[1]) or '')
+if not timeline then
+  return 0
+end
+local pulled, floor, ready, cap = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
+local live = string.sub(timeline.bytes, 1, timeline.count * PART)
+if compare(timeline.floor, 1, floor, 1) > 0 then
+  floor = timeline.floor
+end
+
+local merged = {}
+local left, right = 1, 1
+while left <= #live or right <= #pulled do
+  local order
+  if left > #live then
+    order = 1
+  elseif right > #pulled then
+    order = -1
+  else
+    order = compare(live, left, pulled, right)
+  end
+  if order <= 0 then
+    merged[#merged + 1] = string.sub(live, left, left + PART - 1)
+    left = left + PART
+  else
+    merged[#merged + 1] = string.sub(pulled, right, right + PART - 1)
+  end
+  if order >= 0 then
+    right = right + PART
+  end
+end
+local hidden = follow_changes(KEYS[2])
+write(KEYS[1], filter(table.concat(merged), hidden, floor), ready and READY or timeline.state, floor, cap)
+return 1

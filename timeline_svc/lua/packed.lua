@@ -1,0 +1,81 @@
+-- What the scripts share: reading and writing packed timelines (the format stands in packed.py).
+-- Ids are compared as two 32-bit halves: Lua's numbers hold 53 bits, and its string comparison depends on the server's locale.
+local PART, SLACK, FORMAT, REBUILDING, READY = 16, 16, 1, 0, 1
+local EMPTY = string.rep('\0', PART)
+local TRAILER = '>BBI2I4I4I4'
+
+local function id_at(bytes, position)
+  local high, low = struct.unpack('>I4I4', bytes, position)
+  return high, low
+end
+
+-- Negative, zero or positive, as the id at one place is smaller than, equal to or larger than the id at another.
+local function compare(left, left_position, right, right_position)
+  local left_high, left_low = id_at(left, left_position)
+  local right_high, right_low = id_at(right, right_position)
+  if left_high ~= right_high then
+    return left_high - right_high
+  end
+  return left_low - right_low
+end
+
+-- A packed timeline as a table, or nil for the empty string. The bytes hold the entries first; what follows them is not looked at.
+local function open(bytes)
+  if bytes == '' then
+    return nil
+  end
+  local _, state, slack, count, high, low = struct.unpack(TRAILER, bytes, #bytes - PART + 1)
+  return { bytes = bytes, state = state, slack = slack, count = count, floor = struct.pack('>I4I4', high, low) }
+end
+
+-- Writes entries (packed, ascending) as a whole timeline with fresh slack. More than `cap` entries are cut to the newest, and the floor
+-- rises to the first that stays. The time to live stays.
+local function write(key, entries, state, floor, cap)
+  local count = #entries / PART
+  if count > cap then
+    entries = string.sub(entries, -cap * PART)
+    floor = string.sub(entries, 1, 8)
+    count = cap
+  end
+  local high, low = id_at(floor, 1)
+  local trailer = struct.pack(TRAILER, FORMAT, state, SLACK, count, high, low)
+  redis.call('SET', key, entries .. string.rep(EMPTY, SLACK) .. trailer, 'KEEPTTL')
+end
+
+-- How many entries have a smaller id than the one at the start of `wanted`; and whether the next one has the same id.
+local function search(bytes, count, wanted)
+  local first, last = 0, count
+  while first < last do
+    local middle = math.floor((first + last) / 2)
+    if compare(bytes, middle * PART + 1, wanted, 1) < 0 then
+      first = middle + 1
+    else
+      last = middle
+    end
+  end
+  return first, first < count and compare(bytes, first * PART + 1, wanted, 1) == 0
+end
+
+-- Entries without those of the given authors (a set of 8-byte ids) and without those below the floor.
+local function filter(entries, authors, floor)
+  local kept = {}
+  for position = 1, #entries, PART do
+    if not authors[string.sub(entries, position + 8, position + 15)] and compare(entries, position, floor, 1) >= 0 then
+      kept[#kept + 1] = string.sub(entries, position, position + PART - 1)
+    end
+  end
+  return table.concat(kept)
+end
+
+-- The viewer's recently unfollowed authors (a set), and their follow changes as { author, version, hidden }.
+local function follow_changes(key)
+  local hidden, changes = {}, {}
+  local pairs_of = redis.call('HGETALL', key)
+  for index = 1, #pairs_of, 2 do
+    local author, value = pairs_of[index], pairs_of[index + 1]
+    local gone = string.sub(value, 9, 9) == '1'
+    hidden[author] = gone or nil
+    changes[#changes + 1] = { author = author, version = string.sub(value, 1, 8), hidden = gone }
+  end
+  return hidden, changes
+end

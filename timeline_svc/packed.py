@@ -1,0 +1,79 @@
+"""A timeline as one packed string, the way Redis keeps it.
+
+    entry · entry · … · entry · slack · trailer
+
+All parts are 16 bytes, big-endian. An entry is `post_id ‖ author_id`; entries ascend by post id, so the newest stand at the end.
+Slack is up to 16 empty parts that new entries are written into: appending to a Redis string would double its allocation instead.
+The trailer is `format (1) ‖ state (1) ‖ slack count (2) ‖ entry count (4) ‖ floor (8)`; it stands at the end so that one
+GETRANGE of the tail brings it together with the newest entries.
+
+The floor is the id from which on the timeline is complete: below it only the tables know more. 0: it is complete to its beginning.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import Enum
+from typing import Self
+
+ENTRY_BYTES = 16
+SLACK = 16
+_FORMAT = 1
+_TRAILER = struct.Struct(">BBHIQ")
+
+
+class State(Enum):
+    """What a stored timeline is good for."""
+
+    REBUILDING = 0
+    READY = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A post's place in timelines."""
+
+    post_id: int
+    author_id: int
+
+    def pack(self) -> bytes:
+        """Give the entry's 16 bytes."""
+        return struct.pack(">QQ", self.post_id, self.author_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The newest part of a timeline: ids ascending, with the author of each."""
+
+    state: State
+    floor: int
+    post_ids: tuple[int, ...]
+    author_ids: tuple[int, ...]
+    whole: bool
+
+    @classmethod
+    def unpack(cls, tail: bytes) -> Self | None:
+        """Decode the end of a packed timeline, or all of it; None for the empty string, which is a missing timeline."""
+        if not tail:
+            return None
+        form, state, slack, count, floor = _TRAILER.unpack_from(tail, len(tail) - ENTRY_BYTES)
+        if form != _FORMAT:
+            raise ValueError(f"packed timeline of unknown format {form}")
+        read = len(tail) // ENTRY_BYTES - 1 - slack
+        numbers = struct.unpack_from(f">{2 * read}Q", tail)
+        return cls(State(state), floor, numbers[0::2], numbers[1::2], whole=read == count)
+
+
+def tail_bytes(entries: int) -> int:
+    """Give how many bytes from the end hold the newest entries, whatever the slack."""
+    return (entries + SLACK + 1) * ENTRY_BYTES
+
+
+def pack_entries(entries: list[Entry]) -> bytes:
+    """Pack entries that ascend by post id."""
+    numbers = [number for entry in entries for number in (entry.post_id, entry.author_id)]
+    return struct.pack(f">{len(numbers)}Q", *numbers)
+
+
+def empty_timeline(state: State) -> bytes:
+    """Give a packed timeline without entries."""
+    return bytes(SLACK * ENTRY_BYTES) + _TRAILER.pack(_FORMAT, state.value, SLACK, 0, 0)

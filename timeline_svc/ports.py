@@ -1,0 +1,90 @@
+"""What the timeline service needs from others."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from timeline_svc.packed import Entry, Window
+
+
+@dataclass(frozen=True, slots=True)
+class HomeWindow:
+    """What one read of a viewer's timeline brings: its newest part, if it exists, and the viewer's recent follow changes."""
+
+    window: Window | None
+    hidden: frozenset[int] = frozenset()
+    oldest_change: int = 0
+
+
+class Noted(Enum):
+    """What came of noting a follow change."""
+
+    OUTDATED = 0
+    NO_TIMELINE = 1
+    NOTED = 2
+
+
+class TimelineStore(Protocol):
+    """Timelines and authors' recent posts, in memory that may be lost at any time.
+
+    Every method raises `meshkit.errors.UnavailableError` when the store does not answer in time.
+    """
+
+    async def read_home(self, user_id: int, newest: int | None) -> HomeWindow:
+        """Read the newest entries of a home timeline (None: all), in one round trip."""
+
+    async def push_home(self, entry: Entry, user_ids: Sequence[int]) -> int:
+        """Put an entry into the home timelines that exist; once, and in order. Give how many hold it."""
+
+    async def begin_home(self, user_id: int) -> None:
+        """Make an empty home timeline that takes pushes and is not ready, if there is none."""
+
+    async def merge_home(self, user_id: int, entries: Sequence[Entry], floor: int, *, ready: bool) -> bool:
+        """Merge entries (ascending, complete from `floor` on) into a home timeline; False if there is none."""
+
+    async def note_follow(self, follower_id: int, followee_id: int, version: int, *, following: bool) -> Noted:
+        """Note a follow or unfollow; an unfollowed author's entries go, and stay hidden."""
+
+    async def settle(self, user_id: int, before_version: int) -> None:
+        """Forget follow changes older than a version."""
+
+    async def read_authors(self, author_ids: Sequence[int]) -> dict[int, Window]:
+        """Read authors' recent posts; those that are missing or not ready are left out."""
+
+    async def push_author(self, entry: Entry) -> None:
+        """Put an entry among its author's recent posts, if they exist."""
+
+    async def begin_authors(self, author_ids: Sequence[int]) -> None:
+        """Make authors' recent posts that are empty, take pushes, and are not ready, where there are none."""
+
+    async def merge_authors(self, posts: Mapping[int, Sequence[int]], *, complete_below: int) -> None:
+        """Merge each author's newest post ids (descending) and make them ready; fewer than `complete_below` are all there are."""
+
+
+class Graph(Protocol):
+    """The follow graph. Methods raise `UnavailableError` when it does not answer."""
+
+    async def followees(self, user_id: int) -> list[int]:
+        """Give everybody whom a user follows now."""
+
+    async def is_following(self, follower_id: int, followee_id: int) -> bool:
+        """Tell whether an edge is there now."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostCopy:
+    """A post as the contract encodes it, and its version."""
+
+    version: int
+    encoded: bytes
+
+
+class Posts(Protocol):
+    """The posts. Methods raise `UnavailableError` when they do not answer."""
+
+    async def lookup(self, post_ids: Sequence[int]) -> dict[int, PostCopy]:
+        """Give those of the posts that exist now."""
+
+    async def by_authors(self, author_ids: Sequence[int], *, before: int | None, limit: int) -> dict[int, Sequence[int]]:
+        """Give each author's newest post ids below an id, newest first; `limit` is at most 1,000."""

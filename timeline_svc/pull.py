@@ -1,0 +1,93 @@
+"""Reading by pull: the newest posts of many authors merged, from memory and, where that ends, from the tables."""
+
+import heapq
+from bisect import bisect_left
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from meshkit.errors import UnavailableError
+from meshkit.ids import MAX_ID
+from timeline_svc.packed import Entry
+from timeline_svc.ports import Graph, Posts, TimelineStore
+
+RECENT_POSTS = 100
+_AUTHORS_PER_CALL = 500
+
+Result = TypeVar("Result")
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recent:
+    """An author's newest posts, ascending, complete from the floor on."""
+
+    post_ids: Sequence[int]
+    floor: int
+
+
+class Puller:
+    """Merges what a viewer's followees, and the viewer, posted."""
+
+    def __init__(self, store: TimelineStore, posts: Posts, graph: Graph) -> None:
+        self._store = store
+        self._posts = posts
+        self._graph = graph
+
+    async def newest(self, viewer_id: int, *, before: int | None, need: int) -> list[Entry]:
+        """Give the viewer's newest `need` (1 to 1,000) entries below an id, newest first; fewer only at the very end.
+
+        Raises UnavailableError when the graph or the posts do not answer.
+        """
+        authors = [*await self._graph.followees(viewer_id), viewer_id]
+        recent = await self.recent(authors)
+        merged = _merge(recent, before or MAX_ID + 1, need)
+        last = merged[-1].post_id if len(merged) == need else 0
+        deeper = [author for author in authors if recent[author].floor > last]
+        if deeper:
+            recent |= await self._from_tables(deeper, before=before, limit=need)
+            merged = _merge(recent, before or MAX_ID + 1, need)
+        return merged
+
+    async def recent(self, author_ids: Sequence[int]) -> dict[int, _Recent]:
+        """Give authors' recent posts; what memory lacks is read from the tables, and put into memory for the next reader."""
+        windows = await _or_none(self._store.read_authors(author_ids)) or {}
+        recent = {author: _Recent(window.post_ids, window.floor) for author, window in windows.items()}
+        missing = [author for author in author_ids if author not in recent]
+        return recent | await self._rebuild(missing) if missing else recent
+
+    async def _rebuild(self, author_ids: Sequence[int]) -> dict[int, _Recent]:
+        # In this order a post that is published meanwhile is either pushed into what was begun, or read from the tables.
+        await _or_none(self._store.begin_authors(author_ids))
+        recent = await self._from_tables(author_ids, before=None, limit=RECENT_POSTS)
+        newest_first = {author: tuple(reversed(recent[author].post_ids)) for author in author_ids}
+        await _or_none(self._store.merge_authors(newest_first, complete_below=RECENT_POSTS))
+        return recent
+
+    async def _from_tables(self, author_ids: Sequence[int], *, before: int | None, limit: int) -> dict[int, _Recent]:
+        recent: dict[int, _Recent] = {}
+        for start in range(0, len(author_ids), _AUTHORS_PER_CALL):
+            part = author_ids[start : start + _AUTHORS_PER_CALL]
+            for author, ids in (await self._posts.by_authors(part, before=before, limit=limit)).items():
+                recent[author] = _Recent(ids[::-1], 0 if len(ids) < limit else ids[-1])
+        return recent
+
+
+async def _or_none(of_store: Awaitable[Result]) -> Result | None:
+    """Go on without the store where it is away: the tables know everything."""
+    try:
+        return await of_store
+    except UnavailableError:
+        _log.warning("timelines are away: reading from the tables")
+        return None
+
+
+def _merge(recent: dict[int, _Recent], before: int, need: int) -> list[Entry]:
+    author_of: dict[int, int] = {}
+    for author, posts in recent.items():
+        end = bisect_left(posts.post_ids, before)
+        author_of.update(dict.fromkeys(posts.post_ids[max(0, end - need) : end], author))
+    return [Entry(post_id, author_of[post_id]) for post_id in heapq.nlargest(need, author_of)]

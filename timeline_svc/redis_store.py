@@ -1,0 +1,173 @@
+"""Timelines on the Redis protocol (Redis 7, Valkey): packed strings, changed only by scripts that are atomic."""
+
+import hashlib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError
+
+from meshkit.buckets import bucket_of
+from meshkit.errors import UnavailableError
+from meshkit.ids import id_bytes, id_from
+from timeline_svc.packed import Entry, State, Window, empty_timeline, pack_entries, tail_bytes
+from timeline_svc.ports import HomeWindow, Noted
+
+HOME_CAP = 800
+AUTHOR_CAP = 100
+_HOME_SECONDS = 30 * 86_400
+_AUTHOR_SECONDS = 7 * 86_400
+_KEYS_PER_PUSH = 500
+_HIDDEN = b"1"
+
+_BEGUN = empty_timeline(State.REBUILDING)
+
+
+def home_key(user_id: int) -> str:
+    """Where a home timeline is; the bucket in braces keeps what one script touches on one shard."""
+    return f"home:{{{bucket_of(user_id)}}}:{user_id}"
+
+
+def follow_changes_key(user_id: int) -> str:
+    """Where a viewer's recent follow changes are, on the same shard as the timeline."""
+    return f"follow-changes:{{{bucket_of(user_id)}}}:{user_id}"
+
+
+def author_key(user_id: int) -> str:
+    """Where an author's recent posts are."""
+    return f"author:{{{bucket_of(user_id)}}}:{user_id}"
+
+
+class _Script:
+    """A Lua script, sent by its hash; its text follows when the server does not know it."""
+
+    def __init__(self, name: str) -> None:
+        folder = files("timeline_svc") / "lua"
+        self._text = (folder / "packed.lua").read_text() + (folder / f"{name}.lua").read_text()
+        self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    async def call(self, redis: Redis, calls: Sequence[tuple[Sequence[str], Sequence[bytes | int]]]) -> list[int]:
+        """Run the script once for each (keys, arguments), all in one round trip. A script may run again: all are idempotent."""
+        try:
+            return await self._run(redis, calls)
+        except NoScriptError:
+            await redis.script_load(self._text)
+            return await self._run(redis, calls)
+
+    async def _run(self, redis: Redis, calls: Sequence[tuple[Sequence[str], Sequence[bytes | int]]]) -> list[int]:
+        pipeline = redis.pipeline(transaction=False)
+        for keys, arguments in calls:
+            pipeline.evalsha(self._sha, len(keys), *keys, *arguments)
+        return [int(result) for result in await pipeline.execute()]
+
+
+class RedisTimelineStore:
+    """The timeline store on one server."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._push = _Script("push")
+        self._merge = _Script("merge")
+        self._note_follow = _Script("note_follow")
+        self._settle = _Script("settle")
+
+    async def read_home(self, user_id: int, newest: int | None) -> HomeWindow:
+        """Read the newest entries of a home timeline (None: all), in one round trip."""
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.getrange(home_key(user_id), 0 if newest is None else -tail_bytes(newest), -1)
+        pipeline.hgetall(follow_changes_key(user_id))
+        pipeline.expire(home_key(user_id), _HOME_SECONDS)
+        with _failures():
+            tail, changes, _ = await pipeline.execute()
+        hidden = frozenset(id_from(author) for author, change in changes.items() if change[8:] == _HIDDEN)
+        oldest = min((id_from(change[:8]) for change in changes.values()), default=0)
+        return HomeWindow(Window.unpack(tail), hidden, oldest)
+
+    async def push_home(self, entry: Entry, user_ids: Sequence[int]) -> int:
+        """Put an entry into the home timelines that exist; once, and in order. Give how many hold it."""
+        keys = [home_key(user_id) for user_id in user_ids]
+        slices = [keys[start : start + _KEYS_PER_PUSH] for start in range(0, len(keys), _KEYS_PER_PUSH)]
+        with _failures():
+            return sum(await self._push.call(self._redis, [(part, (entry.pack(), HOME_CAP)) for part in slices]))
+
+    async def begin_home(self, user_id: int) -> None:
+        """Make an empty home timeline that takes pushes and is not ready, if there is none."""
+        with _failures():
+            await self._redis.set(home_key(user_id), _BEGUN, nx=True, ex=_HOME_SECONDS)
+
+    async def merge_home(self, user_id: int, entries: Sequence[Entry], floor: int, *, ready: bool) -> bool:
+        """Merge entries (ascending, complete from `floor` on) into a home timeline; False if there is none."""
+        keys = (home_key(user_id), follow_changes_key(user_id))
+        arguments = (pack_entries(list(entries)), id_bytes(floor), int(ready), HOME_CAP)
+        with _failures():
+            return await self._merge.call(self._redis, [(keys, arguments)]) == [1]
+
+    async def note_follow(self, follower_id: int, followee_id: int, version: int, *, following: bool) -> Noted:
+        """Note a follow or unfollow; an unfollowed author's entries go, and stay hidden."""
+        keys = (follow_changes_key(follower_id), home_key(follower_id))
+        arguments = (id_bytes(followee_id), id_bytes(version), int(not following), _HOME_SECONDS + 86_400, HOME_CAP)
+        with _failures():
+            return Noted((await self._note_follow.call(self._redis, [(keys, arguments)]))[0])
+
+    async def settle(self, user_id: int, before_version: int) -> None:
+        """Forget follow changes older than a version."""
+        keys = (follow_changes_key(user_id), home_key(user_id))
+        with _failures():
+            await self._settle.call(self._redis, [(keys, (id_bytes(before_version), HOME_CAP))])
+
+    async def read_authors(self, author_ids: Sequence[int]) -> dict[int, Window]:
+        """Read authors' recent posts; those that are missing or not ready are left out."""
+        if not author_ids:
+            return {}
+        with _failures():
+            values = cast("list[bytes | None]", await self._redis.mget([author_key(author_id) for author_id in author_ids]))
+        windows = zip(author_ids, (Window.unpack(value or b"") for value in values), strict=True)
+        return {author_id: window for author_id, window in windows if window and window.state is State.READY}
+
+    async def push_author(self, entry: Entry) -> None:
+        """Put an entry among its author's recent posts, if they exist."""
+        with _failures():
+            await self._push.call(self._redis, [((author_key(entry.author_id),), (entry.pack(), AUTHOR_CAP))])
+
+    async def begin_authors(self, author_ids: Sequence[int]) -> None:
+        """Make authors' recent posts that are empty, take pushes, and are not ready, where there are none."""
+        pipeline = self._redis.pipeline(transaction=False)
+        for author_id in author_ids:
+            pipeline.set(author_key(author_id), _BEGUN, nx=True, ex=_AUTHOR_SECONDS)
+        with _failures():
+            await pipeline.execute()
+
+    async def merge_authors(self, posts: Mapping[int, Sequence[int]], *, complete_below: int) -> None:
+        """Merge each author's newest post ids (descending) and make them ready; fewer than `complete_below` are all there are."""
+        calls: list[tuple[Sequence[str], Sequence[bytes | int]]] = []
+        for author_id, ids in posts.items():
+            floor = 0 if len(ids) < complete_below else ids[-1]
+            packed = pack_entries([Entry(post_id, author_id) for post_id in reversed(ids)])
+            # Nobody unfollows inside an author's own posts: the second key never exists.
+            keys = (author_key(author_id), author_key(author_id) + ":none")
+            calls.append((keys, (packed, id_bytes(floor), 1, AUTHOR_CAP)))
+        with _failures():
+            await self._merge.call(self._redis, calls)
+
+
+class _failures:  # noqa: N801 - reads as the statement that it is
+    """Turns what the Redis client raises into our own error."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (RedisError, OSError)):
+            raise UnavailableError("timelines are not available now; try again", reason="TIMELINES_UNAVAILABLE") from error
+
+
+@asynccontextmanager
+async def open_redis(url: str, *, seconds: float = 2.0) -> AsyncIterator[RedisTimelineStore]:
+    """Connect to `redis://…` or `unix://…`; every command has a deadline of some seconds."""
+    redis = Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds, max_connections=64)
+    try:
+        yield RedisTimelineStore(redis)
+    finally:
+        await redis.aclose()

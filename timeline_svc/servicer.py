@@ -1,0 +1,92 @@
+"""The timelines' contract, translated to and from the service."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import grpc
+from feed.timeline.v1 import timeline_pb2, timeline_service_pb2, timeline_service_pb2_grpc
+
+from meshkit.errors import invalid_field
+from meshkit.ids import id_bytes, id_from
+from meshkit.paging import PageTokens, page_size
+from meshkit.rpc.edge import caller
+from timeline_svc.delivery import Delivery
+from timeline_svc.feed import HomeFeed
+from timeline_svc.packed import Entry
+
+_ITEMS = timeline_service_pb2.GetHomeTimelineResponse.ITEMS_FIELD_NUMBER
+_POST = timeline_pb2.FeedItem.POST_FIELD_NUMBER
+_LENGTH_DELIMITED = 2
+
+Value = TypeVar("Value", int, str)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class TimelineServicer(timeline_service_pb2_grpc.TimelineServiceServicer):
+    """feed.timeline.v1.TimelineService."""
+
+    def __init__(self, feed: HomeFeed, delivery: Delivery, tokens: PageTokens) -> None:
+        self._feed = feed
+        self._delivery = delivery
+        self._tokens = tokens
+
+    # The answer is put together from the posts' encoded bytes: decoding and encoding them again would only take time.
+    async def GetHomeTimeline(  # type: ignore[override]
+        self, request: timeline_service_pb2.GetHomeTimelineRequest, context: Context
+    ) -> bytes:
+        viewer_id = caller().acts_as(request.user_id)
+        if request.mode not in timeline_pb2.FeedMode.values():
+            raise invalid_field("mode", f"must be one of {', '.join(timeline_pb2.FeedMode.keys())}")
+        scope = f"feed/{timeline_pb2.FEED_MODE_CHRONOLOGICAL}/{viewer_id}"
+        last = self._tokens.open(scope, _one_of("page_token", request.page_token, "cursor", request.cursor))
+        size = page_size(_one_of("page_size", request.page_size, "limit", request.limit))
+        page = await self._feed.page(viewer_id, size, id_from(last) if last else None)
+        token = self._tokens.sign(scope, id_bytes(page.last)) if page.last else ""
+        return encode_feed(page.items, token)
+
+    async def PushEntries(
+        self, request: timeline_service_pb2.PushEntriesRequest, context: Context
+    ) -> timeline_service_pb2.PushEntriesResponse:
+        delivered = await self._delivery.push(_entry(request.entry), request.user_ids)
+        return timeline_service_pb2.PushEntriesResponse(delivered_count=delivered)
+
+    async def PushAuthorEntry(
+        self, request: timeline_service_pb2.PushAuthorEntryRequest, context: Context
+    ) -> timeline_service_pb2.PushAuthorEntryResponse:
+        await self._delivery.push_author(_entry(request.entry))
+        return timeline_service_pb2.PushAuthorEntryResponse()
+
+
+def frame_item(post: bytes) -> bytes:
+    """Make an encoded post the item of a feed, as it stands in the response."""
+    return _field(_ITEMS, _field(_POST, post))
+
+
+def encode_feed(items: Sequence[bytes], next_page_token: str) -> bytes:
+    """Encode a GetHomeTimelineResponse from framed items."""
+    tail = timeline_service_pb2.GetHomeTimelineResponse(next_page_token=next_page_token).SerializeToString()
+    return b"".join(items) + tail
+
+
+def _field(number: int, value: bytes) -> bytes:
+    return bytes([number << 3 | _LENGTH_DELIMITED]) + _varint(len(value)) + value
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value >> 7:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _one_of(name: str, value: Value, alias: str, aliased: Value) -> Value:
+    if value and aliased and value != aliased:
+        raise invalid_field(alias, f"is another name for {name}: give one of the two")
+    return value or aliased
+
+
+def _entry(entry: timeline_pb2.Entry) -> Entry:
+    return Entry(entry.post_id, entry.author_id)
