@@ -1,15 +1,19 @@
 """The `feedmesh` command."""
 
-import typer
+import os
 
-from cli.seed_command import seed
-from cli.token_command import token
-from cli.up import up
-from cli.verify_command import verify
+import typer
 
 
 def main() -> None:
     """Run the command line."""
+    # Children only exec; without this, gRPC remarks on every fork that it has nothing to prepare. It looks when it is imported.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
+    from cli.seed_command import seed  # noqa: PLC0415
+    from cli.token_command import token  # noqa: PLC0415
+    from cli.up import up  # noqa: PLC0415
+    from cli.verify_command import verify  # noqa: PLC0415
+
     app = typer.Typer(help="Run a Feedmesh home-feed backend on this machine, fill it, and check it.", no_args_is_help=True)
     for command in (up, token, seed, verify):
         app.command()(command)

@@ -65,6 +65,7 @@ def _text(mesh: Mesh, data_dir: Path, writer: int, reader: int) -> str:
         {feedmesh} token ada_lovelace{where}{url}
 
         All routes: {mesh.url}/openapi.json
+        Timelines, in a private Valkey: {mesh.redis_url}
         gRPC, with reflection: {services}
 
         grpcurl -plaintext {as_reader} {timeline} {method}

@@ -26,9 +26,8 @@ def up(
     data_dir: options.DataDir = options.DEFAULT_DATA_DIR,
     host: Annotated[str, typer.Option(help="Address that the gateway listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The gateway's port; 0 takes a free one.")] = 8080,
-    free_ports: Annotated[
-        bool, typer.Option("--free-ports", help="Put the services on free ports, not on 50051 to 50054.")
-    ] = False,  # noqa: FBT002
+    *,
+    free_ports: Annotated[bool, typer.Option("--free-ports", help="Put the services on free ports, not 50051 to 50054.")] = False,
     cors_origin: Annotated[
         list[str] | None, typer.Option(help="A web origin that browsers may call from; may be repeated.")
     ] = None,
