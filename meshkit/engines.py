@@ -4,10 +4,14 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import structlog
+
 from meshkit.queue.memory import MemoryQueue
 from meshkit.queue.port import Queue
 from meshkit.table.port import Table
 from meshkit.table.sqlite import open_sqlite
+
+_log = structlog.get_logger(__name__)
 
 
 def open_table(url: str) -> AbstractAsyncContextManager[Table]:
@@ -22,4 +26,5 @@ def open_queue(url: str) -> AbstractAsyncContextManager[Queue]:
     """Open a broker: `memory://`, which reaches only this process. Raises ValueError for another URL."""
     if url != "memory://":
         raise ValueError(f"{url}: a queue is memory://")
+    _log.warning("memory:// reaches only this process: events for services elsewhere wait in the outbox")
     return MemoryQueue()

@@ -66,6 +66,9 @@ async def _with_own_store(settings: TimelineSettings, queue: Queue) -> AsyncIter
 
 async def _alone() -> None:
     settings = TimelineSettings()
+    if settings.queue_url == "memory://":
+        # From another process nobody can tell that a post changed: copies are believed only as long as a change may take to show.
+        settings = settings.model_copy(update={"cached_seconds": min(1.0, settings.cached_seconds)})
     configure_logging(settings.log_level)
     async with open_queue(settings.queue_url) as queue:
         await until_stopped("timeline", _with_own_store(settings, queue))

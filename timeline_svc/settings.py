@@ -13,6 +13,4 @@ class TimelineSettings(MeshSettings):
     graph_address: str = "127.0.0.1:50051"
     post_address: str = "127.0.0.1:50052"
     cached_posts: int = Field(default=100_000, ge=1, description="posts kept in the process")
-    cached_seconds: float = Field(
-        default=600, gt=0, description="longest that a kept post is believed unchecked"
-    )
+    cached_seconds: float = Field(default=600, gt=0, description="longest that a kept post is believed unchecked")

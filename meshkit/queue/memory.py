@@ -1,0 +1,154 @@
+"""The embedded broker: queues in this process's memory. It keeps nothing, so whoever publishes waits until the message is handled.
+
+It belongs to one event loop. Messages are safe with their senders: an outbox publishes again what was not handled.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from meshkit.errors import OverloadedError, UnavailableError
+from meshkit.queue.draining import finish
+from meshkit.queue.memory_listener import Listener
+from meshkit.queue.memory_work import Consumer, Delivery, Pause, QueueBounds, WorkQueue
+from meshkit.queue.port import DEFAULT_DELIVERY_LIMIT, MAX_BODY_BYTES, DeadLetter, Handler, Message, UnroutableError
+
+FIRST_PAUSE = 0.05
+MAX_PAUSE = 10.0
+_DOUBLINGS = 8  # beyond that the pause is at its maximum anyway
+
+
+def jittered_pause(deliveries: int) -> float:
+    """Give the pause after so many deliveries, in seconds: it doubles from 0.05 to 10, less up to half by chance."""
+    ceiling = min(MAX_PAUSE, FIRST_PAUSE * 2.0 ** min(deliveries - 1, _DOUBLINGS))
+    return ceiling * random.SystemRandom().uniform(0.5, 1.0)
+
+
+class MemoryQueue:
+    """A `meshkit.queue.port.Queue` in memory; close it, or use it as a context.
+
+    `pause` gives the seconds before a message's next delivery from the number of its deliveries so far.
+    """
+
+    def __init__(self, *, bounds: QueueBounds | None = None, pause: Pause = jittered_pause) -> None:
+        self._bounds = bounds or QueueBounds()
+        self._pause = pause
+        self._queues: dict[str, WorkQueue] = {}
+        self._listeners: list[Listener] = []
+        self._open = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take and deliver nothing any more; whoever waits in `publish` gets `UnavailableError`."""
+        self._open = False
+        for queue in self._queues.values():
+            queue.close()
+        for listener in self._listeners:
+            listener.stop()
+
+    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True) -> None:
+        """Give a message to the topic's work queues and listeners, and if it is mandatory wait until it is handled.
+
+        What is refused reaches nobody. A caller that is cancelled takes nothing back.
+        """
+        if len(body) > MAX_BODY_BYTES:
+            raise ValueError(f"a message has at most {MAX_BODY_BYTES} bytes, not {len(body)}")
+        self._check_open()
+        queues = [queue for queue in self._queues.values() if topic in queue.topics]
+        if mandatory:
+            _check_all_take(topic, len(body), queues)
+        for listener in tuple(self._listeners):
+            listener.offer(Message(topic, body))
+        if mandatory:
+            await _handled_by_all(topic, body, queues)
+        else:
+            _offer(topic, body, queues)
+
+    @contextlib.asynccontextmanager
+    async def work(
+        self,
+        queue: str,
+        topics: Sequence[str],
+        handler: Handler,
+        *,
+        concurrency: int,
+        delivery_limit: int = DEFAULT_DELIVERY_LIMIT,
+    ) -> AsyncIterator[None]:
+        """Consume a work queue. It is made with its first consumer, and stays bound to all the topics that any consumer named."""
+        if concurrency < 1 or delivery_limit < 1:
+            raise ValueError("concurrency and delivery limit are 1 or more")
+        self._check_open()
+        work_queue = self._queues.setdefault(queue, WorkQueue(queue, self._bounds, self._pause))
+        work_queue.topics.update(topics)
+        consumer = Consumer(work_queue, handler, concurrency=concurrency, delivery_limit=delivery_limit)
+        work_queue.join(consumer)
+        try:
+            yield
+        finally:
+            await work_queue.leave(consumer)
+
+    @contextlib.asynccontextmanager
+    async def listen(self, topics: Sequence[str], handler: Handler) -> AsyncIterator[None]:
+        """Hand the topics' messages to the handler, one after the other. One that falls too far behind loses the oldest."""
+        self._check_open()
+        listener = Listener(frozenset(topics), handler, self._bounds.listener)
+        task = asyncio.create_task(listener.run())
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+            listener.stop()
+            await finish((task,))
+
+    async def dead_letters(self, queue: str, *, limit: int = 100) -> list[DeadLetter]:
+        """Show the oldest dead letters of a work queue. One that nobody declared has none."""
+        known = self._queues.get(queue)
+        return list(known.dead)[:limit] if known else []
+
+    async def redrive(self, queue: str) -> int:
+        """Put dead letters back, as many as there is room for, and count their deliveries anew. Nobody waits for them any more."""
+        self._check_open()
+        known = self._queues.get(queue)
+        return known.redrive() if known else 0
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise UnavailableError("the queue is closed", reason="QUEUE_CLOSED")
+
+
+def _check_all_take(topic: str, size: int, queues: Sequence[WorkQueue]) -> None:
+    if not queues:
+        raise UnroutableError(f"no work queue is bound to {topic}")
+    for queue in queues:
+        if not queue.has_room(size):
+            raise OverloadedError(f"the queue {queue.name} is full; try again later", reason="QUEUE_FULL")
+
+
+async def _handled_by_all(topic: str, body: bytes, queues: Sequence[WorkQueue]) -> None:
+    loop = asyncio.get_running_loop()
+    handled = [loop.create_future() for _ in queues]
+    for queue, future in zip(queues, handled, strict=True):
+        queue.put(Delivery(topic, body, future))
+    # One queue's failure is told only when the others have ended as well: then nothing is left in the air.
+    for outcome in await asyncio.gather(*handled, return_exceptions=True):
+        if outcome is not None:
+            raise outcome
+
+
+def _offer(topic: str, body: bytes, queues: Sequence[WorkQueue]) -> None:
+    for queue in queues:
+        if queue.has_room(len(body)):
+            queue.put(Delivery(topic, body))
+        else:
+            structlog.get_logger().warning("queue.dropped", queue=queue.name, topic=topic)

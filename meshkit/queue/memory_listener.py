@@ -1,0 +1,62 @@
+"""One listener of the embedded broker: a bounded buffer, and a task that hands it on in order."""
+
+import asyncio
+from collections import deque
+
+import structlog
+
+from meshkit.queue.port import Handler, Message
+
+
+class Listener:
+    """Keeps the messages that its handler is behind. When that are too many it drops the oldest, and says so once per episode."""
+
+    def __init__(self, topics: frozenset[str], handler: Handler, bound: int) -> None:
+        self.topics = topics
+        self._handler = handler
+        self._bound = bound
+        self._buffer: deque[Message] = deque()
+        self._wake = asyncio.Event()
+        self._listening = True
+        self._dropped = 0
+
+    def offer(self, message: Message) -> None:
+        """Take a message of any topic; it never waits and never fails."""
+        if message.topic not in self.topics or not self._listening:
+            return
+        if len(self._buffer) >= self._bound:
+            self._drop_oldest()
+        self._buffer.append(message)
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Forget what waits, and end `run` after the message that is being handled."""
+        self._listening = False
+        self._buffer.clear()
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Hand on messages until the listener is stopped."""
+        while self._listening:
+            await self._wake.wait()
+            while self._buffer:
+                await self._hand_on(self._buffer.popleft())
+            self._wake.clear()
+            self._dropped = 0
+
+    async def _hand_on(self, message: Message) -> None:
+        logger = structlog.get_logger()
+        try:
+            await self._handler(message)
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise
+            logger.warning("queue.listener_failed", topic=message.topic, exc_info=True)
+        except Exception:  # a listener's failure is nobody else's
+            logger.exception("queue.listener_failed", topic=message.topic)
+
+    def _drop_oldest(self) -> None:
+        dropped = self._buffer.popleft()
+        self._dropped += 1
+        if self._dropped == 1:
+            structlog.get_logger().warning("queue.listener_too_slow", topic=dropped.topic, buffered=self._bound)

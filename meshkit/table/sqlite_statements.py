@@ -1,0 +1,162 @@
+"""What a table does, in SQL: a few fixed statements, each prepared once per connection."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from meshkit.table.limits import check_number
+from meshkit.table.port import Add, AtVersion, Check, Condition, ConditionFailedError, Delete, Existence, Item, Key, Operation, Put
+
+FORMAT = 1
+PURGE_AT_LEAST = 100
+
+_SCHEMA = """
+CREATE TABLE items (
+  partition BLOB NOT NULL,
+  sort BLOB NOT NULL,
+  value BLOB NOT NULL,
+  number INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  expires_at REAL,
+  PRIMARY KEY (partition, sort)
+) WITHOUT ROWID;
+CREATE INDEX items_by_expiry ON items (expires_at) WHERE expires_at IS NOT NULL;
+"""
+_LIVE = "(expires_at IS NULL OR expires_at > ?)"
+_GET = f"SELECT value, number, version FROM items WHERE partition = ? AND sort = ? AND {_LIVE}"  # noqa: S608  # constants only
+_STATE = f"SELECT number, version FROM items WHERE partition = ? AND sort = ? AND {_LIVE}"  # noqa: S608
+_RANGE = f"SELECT sort, value, number, version FROM items WHERE partition = ? AND sort >= ? AND {_LIVE}"  # noqa: S608
+_BOUNDED = _RANGE + " AND sort < ?"
+_UPWARDS = " ORDER BY sort LIMIT ?"
+_DOWNWARDS = " ORDER BY sort DESC LIMIT ?"
+_PUT = """
+INSERT INTO items VALUES (?, ?, ?, 0, 1, ?)
+ON CONFLICT DO UPDATE SET value = excluded.value, number = 0, version = version + 1, expires_at = excluded.expires_at
+"""
+_DELETE = "DELETE FROM items WHERE partition = ? AND sort = ?"
+_COUNT = "UPDATE items SET number = ?, version = version + 1 WHERE partition = ? AND sort = ?"
+# An expired item may still be there: the new one takes its place.
+_START_COUNT = "INSERT OR REPLACE INTO items VALUES (?, ?, x'', ?, 1, NULL)"
+_PURGE = """
+DELETE FROM items WHERE (partition, sort) IN (SELECT partition, sort FROM items WHERE expires_at <= ? LIMIT ?)
+"""
+
+
+def connect(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
+    """Open a connection that any one thread at a time may use. Its commits are on the disk when they return."""
+    connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+    with contextlib.ExitStack() as on_failure:
+        on_failure.callback(connection.close)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA cache_size = -32768")  # KiB
+        on_failure.pop_all()
+    return connection
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the table in a new file.
+
+    Raises:
+        sqlite3.DatabaseError: the file is of another format.
+
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found not in {0, FORMAT}:
+        raise sqlite3.DatabaseError(f"the file has format {found}, and this release knows {FORMAT}")
+    if not found:
+        for statement in (*_SCHEMA.split(";"), f"PRAGMA user_version = {FORMAT}"):
+            connection.execute(statement)
+    connection.execute("COMMIT")
+
+
+def get(key: Key, connection: sqlite3.Connection, now: float) -> Item | None:
+    """Give an item, or None."""
+    row = connection.execute(_GET, (*key, now)).fetchone()
+    return Item(key, *row) if row else None
+
+
+def get_many(keys: Iterable[Key], connection: sqlite3.Connection, now: float) -> dict[Key, Item]:
+    """Give those of the items that exist, all as of one moment."""
+    found = (get(key, connection, now) for key in keys)
+    return {item.key: item for item in found if item}
+
+
+class Range(NamedTuple):
+    """A query: up to `limit` items of a partition with start <= sort key < end."""
+
+    partition: bytes
+    start: bytes
+    end: bytes | None
+    limit: int
+    reverse: bool
+
+
+def query(wanted: Range, connection: sqlite3.Connection, now: float) -> list[Item]:
+    """Give the items of a range in order."""
+    order = _DOWNWARDS if wanted.reverse else _UPWARDS
+    if wanted.end is None:
+        rows = connection.execute(_RANGE + order, (wanted.partition, wanted.start, now, wanted.limit))
+    else:
+        rows = connection.execute(_BOUNDED + order, (wanted.partition, wanted.start, now, wanted.end, wanted.limit))
+    return [Item(Key(wanted.partition, sort), value, number, version) for sort, value, number, version in rows]
+
+
+def write(operations: Sequence[Operation], connection: sqlite3.Connection, now: float) -> None:
+    """Do a write inside the open transaction. It fails, if it does, before it changes anything.
+
+    Raises:
+        ConditionFailedError: a condition does not hold.
+        ValueError: a counter would leave its range.
+
+    """
+    totals = [_demand(index, operation, connection, now) for index, operation in enumerate(operations)]
+    for operation, total in zip(operations, totals, strict=True):
+        _apply(operation, total, connection)
+
+
+def purge(connection: sqlite3.Connection, now: float, jobs: int) -> None:
+    """Remove some expired items: more than one batch of writes is likely to have made, and few enough not to be felt."""
+    connection.execute(_PURGE, (now, PURGE_AT_LEAST + jobs))
+
+
+def _demand(index: int, operation: Operation, connection: sqlite3.Connection, now: float) -> tuple[int, bool] | None:
+    """Check what an operation demands. For a counter, give its new number and whether there is an item to update."""
+    if isinstance(operation, Add):
+        row = connection.execute(_STATE, (*operation.key, now)).fetchone()
+        total: int = (row[0] if row else 0) + operation.amount
+        check_number(total)
+        return total, row is not None
+    if operation.condition is not None:
+        row = connection.execute(_STATE, (*operation.key, now)).fetchone()
+        if not _holds(operation.condition, row[1] if row else None):
+            raise ConditionFailedError(index)
+    return None
+
+
+def _holds(condition: Condition, version: int | None) -> bool:
+    match condition:
+        case AtVersion(wanted):
+            return version == wanted
+        case Existence.ABSENT:
+            return version is None
+        case Existence.PRESENT:
+            return version is not None
+        case None:
+            return True
+
+
+def _apply(operation: Operation, total: tuple[int, bool] | None, connection: sqlite3.Connection) -> None:
+    match operation:
+        case Put(key, value, _, expires_at):
+            connection.execute(_PUT, (*key, value, expires_at))
+        case Delete(key):
+            connection.execute(_DELETE, key)
+        case Add(key) if total:
+            number, exists = total
+            connection.execute(*((_COUNT, (number, *key)) if exists else (_START_COUNT, (*key, number))))
+        case Check():
+            pass
