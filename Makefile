@@ -1,7 +1,6 @@
 # Two commands matter: `make run` and `make test`. Both install what they need and are safe to repeat.
 PYTHON ?= python3
 BIN := .venv/bin
-PACKAGES := meshkit post_svc graph_svc timeline_svc fanout_svc gateway cli
 PROTOS := $(sort $(shell find protos/feed -name '*.proto'))
 GEN ?= gen
 ARGS ?=
@@ -44,10 +43,10 @@ lock: ## Pin every dependency again, with hashes
 
 setup: .venv/dev.stamp ## Install everything for development into .venv
 
-.venv/bin/python:
+$(BIN)/pip:
 	@./scripts/make-venv "$(PYTHON)"
 
-.venv/run.stamp: requirements.lock pyproject.toml | .venv/bin/python
+.venv/run.stamp: requirements.lock pyproject.toml | $(BIN)/pip
 	@echo "Installing Feedmesh into .venv ..." >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .

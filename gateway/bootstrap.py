@@ -50,7 +50,8 @@ def _listener(filters: list[Json], route_table: Json, settings: GatewaySettings)
         "address": {"socket_address": {"address": settings.host, "port_value": settings.port}},
         # With port reuse a second gateway would share the port silently instead of failing to start.
         "enable_reuse_port": False,
-        "per_connection_buffer_limit_bytes": max(1_048_576, 2 * settings.max_request_bytes),
+        # An answer is translated whole, so it must fit; requests have a limit of their own.
+        "per_connection_buffer_limit_bytes": MAX_RESPONSE_BYTES,
         "filter_chains": [{"filters": [{"name": _NETWORK, "typed_config": manager}]}],
     }
 

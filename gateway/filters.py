@@ -132,6 +132,7 @@ def _transcoder(services: list[str], descriptor_file: Path, settings: GatewaySet
         "query_param_unescape_plus": True,
         "case_insensitive_enum_parsing": True,
         "max_request_body_size": settings.max_request_bytes,
+        "max_response_body_size": MAX_RESPONSE_BYTES,
         "print_options": {"always_print_primitive_fields": True, "preserve_proto_field_names": True},
         "request_validation_options": {
             "reject_unknown_method": True,

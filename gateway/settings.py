@@ -51,7 +51,7 @@ class GatewaySettings(BaseModel):
         default=100_000, ge=1, description="users and addresses counted at once; the stalest is forgotten"
     )
     max_connections: int = Field(default=20_000, ge=1, description="open client connections")
-    max_upstream_requests: int = Field(default=4_096, ge=1, description="calls under way to each service; more are answered 503")
+    max_upstream_requests: int = Field(default=4_096, ge=1, description="calls under way to each service; more are refused")
     request_timeout: float = Field(default=10.0, gt=0, le=300, description="seconds for a call, from its last byte to the answer's")
     connect_timeout: float = Field(default=1.0, gt=0, le=60, description="seconds")
     receive_timeout: float = Field(default=30.0, gt=0, le=300, description="seconds a client may take to send a request")

@@ -12,6 +12,7 @@ from meshkit.lifecycle import until_stopped
 from meshkit.queue.port import Queue
 from meshkit.rpc.client import connected
 from meshkit.rpc.server import serving
+from meshkit.single_flight import SingleFlight
 from meshkit.telemetry import configure_logging
 from meshkit.valkey import private_valkey
 from timeline_svc.clients import GraphClient, PostsClient
@@ -35,11 +36,13 @@ async def running(settings: TimelineSettings, queue: Queue) -> AsyncIterator[str
         open_redis(settings.redis_url) as store,
         connected("graph", settings.graph_address, services) as graph_peer,
         connected("post", settings.post_address, services) as post_peer,
+        SingleFlight[int, dict[int, bytes | None]]() as loads,
+        SingleFlight[int, None]() as rebuilds,
     ):
         graph, posts = GraphClient(graph_peer), PostsClient(post_peer)
-        cache = PostCache(posts, frame_item, capacity=settings.cached_posts, seconds=settings.cached_seconds)
+        cache = PostCache(posts, frame_item, loads, capacity=settings.cached_bytes, seconds=settings.cached_seconds)
         puller = Puller(store, posts, graph)
-        servicer = TimelineServicer(HomeFeed(store, puller, cache), Delivery(store), settings.page_tokens())
+        servicer = TimelineServicer(HomeFeed(store, puller, cache, rebuilds), Delivery(store), settings.page_tokens())
 
         def register(server: grpc.aio.Server) -> None:
             timeline_service_pb2_grpc.add_TimelineServiceServicer_to_server(servicer, server)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from meshkit.clock import now_ms
 from meshkit.ids import time_ms_of
-from timeline_svc.feed import SETTLED_AFTER_MS
+from timeline_svc.feed import REBUILT_ENTRIES, SETTLED_AFTER_MS
 from timeline_svc.packed import Entry
 from timeline_svc.ports import Graph, Noted, TimelineStore
 from timeline_svc.pull import Puller
@@ -44,6 +44,13 @@ class FollowChanges:
             following = await self._graph.is_following(follower_id, followee_id)
         noted = await self._store.note_follow(follower_id, followee_id, version, following=following)
         if following and noted is Noted.NOTED:
-            recent = (await self._puller.recent([followee_id]))[followee_id]
-            entries = [Entry(post_id, followee_id) for post_id in recent.post_ids]
-            await self._store.merge_home(follower_id, entries, recent.floor, ready=False)
+            await self._backfill(follower_id, followee_id)
+
+    async def _backfill(self, follower_id: int, followee_id: int) -> None:
+        """Merge in the followee's posts as far down as the timeline reaches: fewer would cut the others' off there too."""
+        window = (await self._store.read_home(follower_id, 1)).window
+        if window is None:
+            return
+        recent = await self._puller.since(followee_id, window.floor, limit=REBUILT_ENTRIES)
+        entries = [Entry(post_id, followee_id) for post_id in recent.post_ids]
+        await self._store.merge_home(follower_id, entries, recent.floor, ready=False)

@@ -9,6 +9,7 @@ import structlog
 from meshkit.clock import now_ms
 from meshkit.errors import UnavailableError
 from meshkit.ids import first_id_at
+from meshkit.single_flight import SingleFlight
 from timeline_svc.packed import State, Window
 from timeline_svc.ports import HomeWindow, TimelineStore
 from timeline_svc.post_cache import PostCache
@@ -42,11 +43,11 @@ class _Candidates:
 class HomeFeed:
     """Reads home feeds."""
 
-    def __init__(self, store: TimelineStore, puller: Puller, cache: PostCache) -> None:
+    def __init__(self, store: TimelineStore, puller: Puller, cache: PostCache, rebuilds: SingleFlight[int, None]) -> None:
         self._store = store
         self._puller = puller
         self._cache = cache
-        self._rebuilding: dict[int, asyncio.Task[None]] = {}
+        self._rebuilds = rebuilds
 
     async def page(self, viewer_id: int, size: int, before: int | None) -> FeedPage:
         """Give a page of the viewer's feed below an id. It is only short at the end, whatever is left out of it.
@@ -71,7 +72,7 @@ class HomeFeed:
             home = await self._read(viewer_id, before, need)
         except UnavailableError:
             _log.warning("timelines are away: pulling", viewer_id=viewer_id)
-            return await self._pulled(viewer_id, [], before, need)
+            return await self._pulled(viewer_id, [], before, need, from_tables=True)
         window = home.window
         if window is None or window.state is not State.READY:
             return await self._pulled(viewer_id, [], before, need)
@@ -81,8 +82,10 @@ class HomeFeed:
         below = window.floor if before is None else min(before, window.floor)
         return await self._pulled(viewer_id, ids, below, need - len(ids))
 
-    async def _pulled(self, viewer_id: int, ids: list[int], before: int | None, need: int) -> _Candidates:
-        entries = await self._puller.newest(viewer_id, before=before, need=need)
+    async def _pulled(
+        self, viewer_id: int, ids: list[int], before: int | None, need: int, *, from_tables: bool = False
+    ) -> _Candidates:
+        entries = await self._puller.newest(viewer_id, before=before, need=need, from_tables=from_tables)
         return _Candidates([*ids, *(entry.post_id for entry in entries)], exhausted=len(entries) < need)
 
     async def _read(self, viewer_id: int, before: int | None, need: int) -> HomeWindow:
@@ -92,22 +95,16 @@ class HomeFeed:
         for _ in range(_REBUILDS):
             if home.window and home.window.state is State.READY:
                 break
-            await self._rebuild(viewer_id)
+            for task in self._rebuilds.start([viewer_id], self._rebuild):
+                await asyncio.shield(task)
             home = await self._store.read_home(viewer_id, newest)
         if home.window and not home.window.whole and len(_visible(home.window, home.hidden, before)) < need:
             home = await self._store.read_home(viewer_id, None)
         await self._settle(viewer_id, home)
         return home
 
-    async def _rebuild(self, viewer_id: int) -> None:
-        """Rebuild a timeline, once however many readers wait for it."""
-        task = self._rebuilding.get(viewer_id)
-        if task is None:
-            task = self._rebuilding[viewer_id] = asyncio.create_task(self._rebuild_once(viewer_id))
-            task.add_done_callback(lambda _: self._rebuilding.pop(viewer_id, None))
-        await asyncio.shield(task)
-
-    async def _rebuild_once(self, viewer_id: int) -> None:
+    async def _rebuild(self, viewer_ids: list[int]) -> None:
+        (viewer_id,) = viewer_ids
         # First it takes pushes, then the past is pulled and merged in: what is published meanwhile comes by one way or both.
         await self._store.begin_home(viewer_id)
         entries = await self._puller.newest(viewer_id, before=None, need=REBUILT_ENTRIES)

@@ -52,12 +52,12 @@ class Window:
 
     @classmethod
     def unpack(cls, tail: bytes) -> Self | None:
-        """Decode the end of a packed timeline, or all of it; None for the empty string, which is a missing timeline."""
-        if not tail:
+        """Decode the end of a packed timeline, or all of it; None where there is none, or none of this format: it will be rebuilt."""
+        if len(tail) < ENTRY_BYTES or len(tail) % ENTRY_BYTES:
             return None
         form, state, slack, count, floor = _TRAILER.unpack_from(tail, len(tail) - ENTRY_BYTES)
         if form != _FORMAT:
-            raise ValueError(f"packed timeline of unknown format {form}")
+            return None
         read = len(tail) // ENTRY_BYTES - 1 - slack
         numbers = struct.unpack_from(f">{2 * read}Q", tail)
         return cls(State(state), floor, numbers[0::2], numbers[1::2], whole=read == count)

@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Recent:
+class Recent:
     """An author's newest posts, ascending, complete from the floor on."""
 
     post_ids: Sequence[int]
@@ -37,12 +37,16 @@ class Puller:
         self._posts = posts
         self._graph = graph
 
-    async def newest(self, viewer_id: int, *, before: int | None, need: int) -> list[Entry]:
+    async def newest(self, viewer_id: int, *, before: int | None, need: int, from_tables: bool = False) -> list[Entry]:
         """Give the viewer's newest `need` (1 to 1,000) entries below an id, newest first; fewer only at the very end.
+
+        `from_tables` passes the store by, which is known to be away.
 
         Raises UnavailableError when the graph or the posts do not answer.
         """
         authors = [*await self._graph.followees(viewer_id), viewer_id]
+        if from_tables:
+            return _merge(await self._from_tables(authors, before=before, limit=need), before or MAX_ID + 1, need)
         recent = await self.recent(authors)
         merged = _merge(recent, before or MAX_ID + 1, need)
         last = merged[-1].post_id if len(merged) == need else 0
@@ -52,14 +56,14 @@ class Puller:
             merged = _merge(recent, before or MAX_ID + 1, need)
         return merged
 
-    async def recent(self, author_ids: Sequence[int]) -> dict[int, _Recent]:
+    async def recent(self, author_ids: Sequence[int]) -> dict[int, Recent]:
         """Give authors' recent posts; what memory lacks is read from the tables, and put into memory for the next reader."""
         windows = await _or_none(self._store.read_authors(author_ids)) or {}
-        recent = {author: _Recent(window.post_ids, window.floor) for author, window in windows.items()}
+        recent = {author: Recent(window.post_ids, window.floor) for author, window in windows.items()}
         missing = [author for author in author_ids if author not in recent]
         return recent | await self._rebuild(missing) if missing else recent
 
-    async def _rebuild(self, author_ids: Sequence[int]) -> dict[int, _Recent]:
+    async def _rebuild(self, author_ids: Sequence[int]) -> dict[int, Recent]:
         # In this order a post that is published meanwhile is either pushed into what was begun, or read from the tables.
         await _or_none(self._store.begin_authors(author_ids))
         recent = await self._from_tables(author_ids, before=None, limit=RECENT_POSTS)
@@ -67,12 +71,17 @@ class Puller:
         await _or_none(self._store.merge_authors(newest_first, complete_below=RECENT_POSTS))
         return recent
 
-    async def _from_tables(self, author_ids: Sequence[int], *, before: int | None, limit: int) -> dict[int, _Recent]:
-        recent: dict[int, _Recent] = {}
+    async def since(self, author_id: int, floor: int, *, limit: int) -> Recent:
+        """Give an author's recent posts, at least down to the floor if `limit` posts reach that far."""
+        recent = (await self.recent([author_id]))[author_id]
+        return recent if recent.floor <= floor else (await self._from_tables([author_id], before=None, limit=limit))[author_id]
+
+    async def _from_tables(self, author_ids: Sequence[int], *, before: int | None, limit: int) -> dict[int, Recent]:
+        recent: dict[int, Recent] = {}
         for start in range(0, len(author_ids), _AUTHORS_PER_CALL):
             part = author_ids[start : start + _AUTHORS_PER_CALL]
             for author, ids in (await self._posts.by_authors(part, before=before, limit=limit)).items():
-                recent[author] = _Recent(ids[::-1], 0 if len(ids) < limit else ids[-1])
+                recent[author] = Recent(ids[::-1], 0 if len(ids) < limit else ids[-1])
         return recent
 
 
@@ -85,7 +94,7 @@ async def _or_none(of_store: Awaitable[Result]) -> Result | None:
         return None
 
 
-def _merge(recent: dict[int, _Recent], before: int, need: int) -> list[Entry]:
+def _merge(recent: dict[int, Recent], before: int, need: int) -> list[Entry]:
     author_of: dict[int, int] = {}
     for author, posts in recent.items():
         end = bisect_left(posts.post_ids, before)

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import cast
 
-from redis.asyncio import Redis
-from redis.exceptions import NoScriptError, RedisError
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from meshkit.buckets import bucket_of
 from meshkit.errors import UnavailableError
@@ -20,7 +22,9 @@ AUTHOR_CAP = 100
 _HOME_SECONDS = 30 * 86_400
 _AUTHOR_SECONDS = 7 * 86_400
 _KEYS_PER_PUSH = 500
+_CONNECTIONS = 64
 _HIDDEN = b"1"
+_AWAY = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, OSError)
 
 _BEGUN = empty_timeline(State.REBUILDING)
 
@@ -68,6 +72,7 @@ class RedisTimelineStore:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._begin = _Script("begin")
         self._push = _Script("push")
         self._merge = _Script("merge")
         self._note_follow = _Script("note_follow")
@@ -95,7 +100,7 @@ class RedisTimelineStore:
     async def begin_home(self, user_id: int) -> None:
         """Make an empty home timeline that takes pushes and is not ready, if there is none."""
         with _failures():
-            await self._redis.set(home_key(user_id), _BEGUN, nx=True, ex=_HOME_SECONDS)
+            await self._begin.call(self._redis, [((home_key(user_id),), (_BEGUN, _HOME_SECONDS))])
 
     async def merge_home(self, user_id: int, entries: Sequence[Entry], floor: int, *, ready: bool) -> bool:
         """Merge entries (ascending, complete from `floor` on) into a home timeline; False if there is none."""
@@ -133,11 +138,8 @@ class RedisTimelineStore:
 
     async def begin_authors(self, author_ids: Sequence[int]) -> None:
         """Make authors' recent posts that are empty, take pushes, and are not ready, where there are none."""
-        pipeline = self._redis.pipeline(transaction=False)
-        for author_id in author_ids:
-            pipeline.set(author_key(author_id), _BEGUN, nx=True, ex=_AUTHOR_SECONDS)
         with _failures():
-            await pipeline.execute()
+            await self._begin.call(self._redis, [((author_key(author),), (_BEGUN, _AUTHOR_SECONDS)) for author in author_ids])
 
     async def merge_authors(self, posts: Mapping[int, Sequence[int]], *, complete_below: int) -> None:
         """Merge each author's newest post ids (descending) and make them ready; fewer than `complete_below` are all there are."""
@@ -145,29 +147,27 @@ class RedisTimelineStore:
         for author_id, ids in posts.items():
             floor = 0 if len(ids) < complete_below else ids[-1]
             packed = pack_entries([Entry(post_id, author_id) for post_id in reversed(ids)])
-            # Nobody unfollows inside an author's own posts: the second key never exists.
-            keys = (author_key(author_id), author_key(author_id) + ":none")
-            calls.append((keys, (packed, id_bytes(floor), 1, AUTHOR_CAP)))
+            calls.append(((author_key(author_id),), (packed, id_bytes(floor), 1, AUTHOR_CAP)))
         with _failures():
             await self._merge.call(self._redis, calls)
 
 
 class _failures:  # noqa: N801 - reads as the statement that it is
-    """Turns what the Redis client raises into our own error."""
+    """Turns a store that cannot serve now into our own error. Any other answer than expected is a bug, and shows as one."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (RedisError, OSError)):
+        if isinstance(error, _AWAY):
             raise UnavailableError("timelines are not available now; try again", reason="TIMELINES_UNAVAILABLE") from error
 
 
 @asynccontextmanager
-async def open_redis(url: str, *, seconds: float = 2.0) -> AsyncIterator[RedisTimelineStore]:
-    """Connect to `redis://…` or `unix://…`; every command has a deadline of some seconds."""
-    redis = Redis.from_url(url, socket_timeout=seconds, socket_connect_timeout=seconds, max_connections=64)
-    try:
+async def open_redis(url: str, *, seconds: float = 1.0) -> AsyncIterator[RedisTimelineStore]:
+    """Connect to `redis://…` or `unix://…`. Connecting, waiting for a free connection and each answer have a deadline of some seconds."""
+    pool = BlockingConnectionPool.from_url(
+        url, max_connections=_CONNECTIONS, timeout=seconds, socket_timeout=seconds, socket_connect_timeout=seconds
+    )
+    async with Redis.from_pool(pool) as redis:
         yield RedisTimelineStore(redis)
-    finally:
-        await redis.aclose()

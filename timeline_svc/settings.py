@@ -12,5 +12,5 @@ class TimelineSettings(MeshSettings):
     redis_url: str = Field(default="private://", description="redis://… or unix://…; private:// starts a server of its own")
     graph_address: str = "127.0.0.1:50051"
     post_address: str = "127.0.0.1:50052"
-    cached_posts: int = Field(default=100_000, ge=1, description="posts kept in the process")
+    cached_bytes: int = Field(default=256 * 2**20, ge=0, description="memory for posts kept in the process")
     cached_seconds: float = Field(default=600, gt=0, description="longest that a kept post is believed unchecked")

@@ -140,13 +140,13 @@ async def test_a_table_that_does_not_answer_is_unavailable(tmp_path: Path) -> No
     proceed = threading.Event()
 
     def stuck() -> float:
-        proceed.wait()
+        proceed.wait(timeout=10)
         return 1_000.0
 
     async with open_sqlite(tmp_path / "table.db", deadline=0.05, clock=stuck) as table:
         for key in (KEY, TOTAL):
             with pytest.raises(UnavailableError) as failure:
-                await asyncio.wait_for(table.write(Put(key, b"")), timeout=10)
+                await asyncio.wait_for(table.write(Put(key, b"")), timeout=5)
             assert failure.value.reason == "TABLE_TIMEOUT"
         proceed.set()
     async with open_sqlite(tmp_path / "table.db") as table:
@@ -185,15 +185,18 @@ async def test_a_transaction_that_fails_is_rolled_back(tmp_path: Path) -> None:
 async def test_closing_finishes_what_waits(tmp_path: Path) -> None:
     """Writes that wait when the table is closed are done; calls that come later are refused; no log is left behind."""
     path = tmp_path / "table.db"
-    proceed = threading.Event()
+    began, proceed = threading.Event(), threading.Event()
 
     def stuck() -> float:
-        proceed.wait()
+        began.set()
+        proceed.wait(timeout=10)
         return 1_000.0
 
     opening = contextlib.AsyncExitStack()
     table = await opening.enter_async_context(open_sqlite(path, clock=stuck))
-    writes = [asyncio.create_task(table.write(Add(KEY, 1))) for _ in range(100)]
+    writes = [asyncio.create_task(table.write(Add(KEY, 1)))]
+    assert await asyncio.to_thread(began.wait, 10)
+    writes += [asyncio.create_task(table.write(Add(KEY, 1))) for _ in range(99)]
     await asyncio.wait(writes, timeout=0.0)
     closing = asyncio.create_task(opening.aclose())
     await asyncio.wait({closing}, timeout=0.0)

@@ -1,4 +1,4 @@
--- Merges pulled entries into a timeline that exists. KEYS: the timeline, the viewer's follow changes.
+-- Merges pulled entries into a timeline that exists. KEYS: the timeline, and for a home timeline the viewer's follow changes.
 -- ARGV: the entries (packed, ascending), the id from which on they are complete (8 bytes), '1' to make the timeline ready, the cap.
 -- Entries of authors unfollowed meanwhile are dropped. Returns 0 when the timeline is missing.
 local timeline = open(redis.call('GET', KEYS[1]) or '')
@@ -32,6 +32,6 @@ while left <= #live or right <= #pulled do
     right = right + PART
   end
 end
-local hidden = follow_changes(KEYS[2])
+local hidden = KEYS[2] and follow_changes(KEYS[2]) or {}
 write(KEYS[1], filter(table.concat(merged), hidden, floor), ready and READY or timeline.state, floor, cap)
 return 1

@@ -19,12 +19,15 @@ local function compare(left, left_position, right, right_position)
   return left_low - right_low
 end
 
--- A packed timeline as a table, or nil for the empty string. The bytes hold the entries first; what follows them is not looked at.
+-- The end of a packed timeline, or all of it, as a table; nil where there is none, or none of this format: it will be rebuilt.
 local function open(bytes)
-  if bytes == '' then
+  if #bytes < PART or #bytes % PART ~= 0 then
     return nil
   end
-  local _, state, slack, count, high, low = struct.unpack(TRAILER, bytes, #bytes - PART + 1)
+  local format, state, slack, count, high, low = struct.unpack(TRAILER, bytes, #bytes - PART + 1)
+  if format ~= FORMAT then
+    return nil
+  end
   return { bytes = bytes, state = state, slack = slack, count = count, floor = struct.pack('>I4I4', high, low) }
 end
 
