@@ -1,9 +1,10 @@
 """The whole mesh in one process: four services that talk gRPC to each other, a private Valkey, and the gateway in front."""
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 import fanout_svc.__main__ as fanout
 import graph_svc.__main__ as graph
@@ -13,7 +14,7 @@ from fanout_svc.settings import FanoutSettings
 from gateway.envoy import run_envoy
 from gateway.settings import GatewaySettings
 from graph_svc.settings import GraphSettings
-from meshkit.auth import Issuer
+from meshkit.auth import DEFAULT_AUDIENCE, DEFAULT_ISSUER, Issuer
 from meshkit.process import Child
 from meshkit.queue.memory import MemoryQueue
 from meshkit.supervisor import supervised
@@ -21,7 +22,15 @@ from meshkit.valkey import private_valkey
 from post_svc.settings import PostSettings
 from timeline_svc.settings import TimelineSettings
 
-_ANY_PORT = "127.0.0.1:0"
+_PORTS = {"graph": 50051, "post": 50052, "timeline": 50053, "fanout": 50054}
+
+
+class _Common(TypedDict):
+    data_dir: Path
+    reflection: bool
+    jwks_file: Path
+    token_issuer: str
+    token_audience: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,30 +66,44 @@ async def running_mesh(options: MeshOptions) -> AsyncIterator[Mesh]:
     async with AsyncExitStack() as stack:
         redis_url = await stack.enter_async_context(private_valkey(options.data_dir))
         queue = await stack.enter_async_context(MemoryQueue())
-        services = await _start_services(stack, options, queue, redis_url)
         issuer = Issuer.load_or_create(options.data_dir / "keys")
+        services = await _start_services(stack, options, queue, redis_url)
         url = await _start_gateway(stack, options, services)
         yield Mesh(url, issuer, services, redis_url)
 
 
 async def _start_services(stack: AsyncExitStack, options: MeshOptions, queue: MemoryQueue, redis_url: str) -> dict[str, str]:
-    def settings(name: str) -> dict[str, object]:
-        common: dict[str, object] = {"data_dir": options.data_dir, "reflection": True}
-        return common if options.fixed_ports else common | {f"{name}_listen": _ANY_PORT}
+    """Start the services in the order in which they need each other. What is not said here comes from the environment."""
+    common = _Common(
+        data_dir=options.data_dir,
+        reflection=True,
+        # The gateway, and the tokens that are printed, go with the development issuer.
+        jwks_file=options.data_dir / "keys" / "jwks.json",
+        token_issuer=DEFAULT_ISSUER,
+        token_audience=DEFAULT_AUDIENCE,
+    )
 
-    graph_settings = GraphSettings.model_validate(settings("graph") | {"worker": 0, "signup": "open"})
-    graph_address = await stack.enter_async_context(graph.running(graph_settings, queue))
-    post_settings = PostSettings.model_validate(settings("post") | {"worker": 1})
-    post_address = await stack.enter_async_context(post.running(post_settings, queue))
-    timeline_settings = TimelineSettings.model_validate(
-        settings("timeline") | {"redis_url": redis_url, "graph_address": graph_address, "post_address": post_address}
+    def listen(name: str) -> str:
+        return f"127.0.0.1:{_PORTS[name] if options.fixed_ports else 0}"
+
+    async def started(name: str, running: AbstractAsyncContextManager[str]) -> str:
+        addresses[name] = await stack.enter_async_context(running)
+        return addresses[name]
+
+    addresses: dict[str, str] = {}
+    graph_settings = GraphSettings(**common, graph_listen=listen("graph"), worker=0, signup="open")
+    graph_address = await started("graph", graph.running(graph_settings, queue))
+    post_settings = PostSettings(**common, post_listen=listen("post"), worker=1)
+    post_address = await started("post", post.running(post_settings, queue))
+    timeline_settings = TimelineSettings(
+        **common, timeline_listen=listen("timeline"), redis_url=redis_url, graph_address=graph_address, post_address=post_address
     )
-    timeline_address = await stack.enter_async_context(timeline.running(timeline_settings, queue))
-    fanout_settings = FanoutSettings.model_validate(
-        settings("fanout") | {"graph_address": graph_address, "timeline_address": timeline_address}
+    timeline_address = await started("timeline", timeline.running(timeline_settings, queue))
+    fanout_settings = FanoutSettings(
+        **common, fanout_listen=listen("fanout"), graph_address=graph_address, timeline_address=timeline_address
     )
-    fanout_address = await stack.enter_async_context(fanout.running(fanout_settings, queue))
-    return {"graph": graph_address, "post": post_address, "timeline": timeline_address, "fanout": fanout_address}
+    await started("fanout", fanout.running(fanout_settings, queue))
+    return addresses
 
 
 async def _start_gateway(stack: AsyncExitStack, options: MeshOptions, services: dict[str, str]) -> str:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 from rich.console import Console
 
 from cli import options
 from cli.demo import prepare_demo
 from cli.mesh import MeshOptions, running_mesh
-from meshkit.lifecycle import stop_signal
+from meshkit.lifecycle import run, stop_signal
 from meshkit.process import ChildError
 from meshkit.telemetry import configure_logging
 
@@ -38,7 +37,7 @@ def up(
     wanted = MeshOptions(data_dir.absolute(), host, port, fixed_ports=not free_ports, cors_origins=tuple(cors_origin or ()))
     try:
         with _only_one(wanted.data_dir):
-            uvloop.run(_run(wanted, data_dir))
+            run(_run(wanted, data_dir))
     except* (ChildError, OSError, AlreadyRunningError) as failures:
         for failure in _leaves(failures):
             Console(stderr=True).print(f"feedmesh: {failure}", highlight=False, markup=False, soft_wrap=True)
@@ -58,7 +57,7 @@ async def _run(wanted: MeshOptions, shown_data_dir: Path) -> None:
 @contextmanager
 def _only_one(data_dir: Path) -> Iterator[None]:
     """Keep a second mesh off the same data folder."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (data_dir / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

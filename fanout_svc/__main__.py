@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
-import uvloop
 from feed.fanout.v1 import fanout_service_pb2, fanout_service_pb2_grpc
 
 from fanout_svc.clients import FollowersClient, TimelinesClient
@@ -14,7 +13,7 @@ from fanout_svc.service import Planner, Sweeper, Worker
 from fanout_svc.servicer import FanoutServicer
 from fanout_svc.settings import FanoutSettings
 from meshkit.engines import open_queue, open_table
-from meshkit.lifecycle import background, until_stopped
+from meshkit.lifecycle import background, run, until_stopped
 from meshkit.queue.port import Queue
 from meshkit.rpc.client import connected
 from meshkit.rpc.server import serving
@@ -57,4 +56,4 @@ async def _alone() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_alone())
+    run(_alone())

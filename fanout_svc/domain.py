@@ -43,7 +43,6 @@ class Job:
     follower_count: int
     created_ms: int
     finished_ms: int = 0
-    done_chunks: int = 0
 
     def chunks(self) -> Iterator[Chunk]:
         """Cut the followers into ranges of equally many buckets.

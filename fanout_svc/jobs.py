@@ -1,6 +1,5 @@
 """Where jobs are kept: a row, a set of done chunks, and a place among the running ones as long as the job runs."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
@@ -43,14 +42,14 @@ class JobRepository:
     async def get(self, job_id: int) -> Job | None:
         """Give a job, or None."""
         item = await self._table.get(_job_key(job_id))
-        if item is None:
-            return None
-        job = _decode(job_id, item.value)
-        done = job.chunk_count if job.finished_ms else len(await self.done_chunks(job))
-        return replace(job, done_chunks=done)
+        return _decode(job_id, item.value) if item else None
 
     async def done_chunks(self, job: Job) -> set[int]:
-        """Give the indexes of a job's chunks that are done."""
+        """Give the indexes of a job's chunks that are done; a job of one chunk has none until it is finished."""
+        if job.finished_ms:
+            return set(range(job.chunk_count))
+        if job.chunk_count == 1:
+            return set()
         partition = _job_key(job.job_id).partition
         items = await self._table.query(partition, start=_DONE, end=_DONE + b"\xff", limit=job.chunk_count)
         return {int.from_bytes(item.key.sort.removeprefix(_DONE)) for item in items}
@@ -66,20 +65,18 @@ class JobRepository:
             Put(_job_key(job.job_id), _encode(finished), expires_at=self._expiry()), Delete(_running_key(job.job_id))
         )
 
-    async def running(self, *, after: int, limit: int) -> list[Job]:
-        """Give running jobs with an id above one, oldest first."""
+    async def running(self, *, after: int, limit: int) -> list[int]:
+        """Give the ids of running jobs above one, oldest first."""
         start = id_bytes(after + 1)
         shards = [await self._table.query(_running_partition(shard), start=start, limit=limit) for shard in range(_SHARDS)]
-        ids = sorted(id_from(item.key.sort) for items in shards for item in items)[:limit]
-        jobs = [await self.get(job_id) for job_id in ids]
-        return [job for job in jobs if job is not None and not job.finished_ms]
+        return sorted(id_from(item.key.sort) for items in shards for item in items)[:limit]
 
-    async def late(self, *, older_than_ms: int, limit: int) -> Sequence[Job]:
-        """Give running jobs whose post was made before a time, oldest first in each shard."""
-        end = id_bytes(first_id_at(older_than_ms))
+    async def late(self, *, planned_before_ms: int, limit: int) -> list[Job]:
+        """Give running jobs that were planned before a time, the oldest posts' first in each shard."""
+        end = id_bytes(first_id_at(planned_before_ms))
         shards = [await self._table.query(_running_partition(shard), end=end, limit=limit) for shard in range(_SHARDS)]
         jobs = [await self.get(id_from(item.key.sort)) for items in shards for item in items]
-        return [job for job in jobs if job is not None]
+        return [job for job in jobs if job is not None and job.created_ms < planned_before_ms]
 
     def _expiry(self) -> float:
         return now_ms() / 1000 + self._keep_seconds

@@ -1,6 +1,7 @@
 """The work of fan-out: plan a post's job, deliver its chunks, and send again what is late."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import NoReturn
 
 import structlog
@@ -12,6 +13,9 @@ from meshkit.clock import now_ms
 from meshkit.errors import OverloadedError, UnavailableError
 from meshkit.queue.port import DeadLetteredError, UnroutableError
 
+_CHUNKS_AT_ONCE = 64
+_JOBS_A_SWEEP = 100
+
 _log = structlog.get_logger(__name__)
 
 
@@ -19,6 +23,7 @@ class Planner:
     """Turns a new post into a job."""
 
     def __init__(self, jobs: JobRepository, followers: Followers, timelines: Timelines, chunks: Chunks, *, chunk_size: int) -> None:
+        self._sending: set[int] = set()
         self._jobs = jobs
         self._followers = followers
         self._timelines = timelines
@@ -34,17 +39,31 @@ class Planner:
         await self.send(job)
 
     async def send(self, job: Job) -> None:
-        """Queue a job's chunks that are not done. For a job that is all done but for the note of it, note it."""
-        if job.finished_ms:
+        """Queue a job's chunks that are not done, unless that is under way; where all are, note the job as done."""
+        if job.finished_ms or job.job_id in self._sending:
             return
-        done = await self._jobs.done_chunks(job) if job.chunk_count > 1 else set()
-        waiting = [chunk for chunk in job.chunks() if chunk.index not in done]
-        if not waiting:
-            await self._jobs.finish_chunk(job, 0)
+        self._sending.add(job.job_id)
+        try:
+            done = await self._jobs.done_chunks(job)
+            waiting = [chunk for chunk in job.chunks() if chunk.index not in done]
+            if not waiting:
+                await self._jobs.finish_chunk(job, 0)
+            await self._send_chunks(waiting)
+        finally:
+            self._sending.discard(job.job_id)
+
+    async def _send_chunks(self, chunks: Sequence[Chunk]) -> None:
+        """Queue chunks, only so many at once that the biggest job does not fill the queue."""
+        room = asyncio.Semaphore(_CHUNKS_AT_ONCE)
+
+        async def send(chunk: Chunk) -> None:
+            async with room:
+                await self._chunks.send(chunk)
+
         try:
             async with asyncio.TaskGroup() as tasks:
-                for chunk in waiting:
-                    tasks.create_task(self._chunks.send(chunk))
+                for chunk in chunks:
+                    tasks.create_task(send(chunk))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
 
@@ -61,7 +80,7 @@ class Worker:
     async def deliver(self, chunk: Chunk) -> None:
         """Push a chunk's post to its range of followers, then note the chunk as done. Delivering twice is delivering once."""
         job = await self._jobs.get(chunk.job_id)
-        if job is None or job.finished_ms:
+        if job is None or chunk.index in await self._jobs.done_chunks(job):
             return
         position = chunk.range.start
         while True:
@@ -88,15 +107,22 @@ class Sweeper:
         while True:
             try:
                 await self.sweep()
-            except (UnavailableError, OverloadedError, UnroutableError, DeadLetteredError) as error:
+            except (UnavailableError, OverloadedError) as error:
                 _log.warning("late jobs not swept", error=str(error))
             await asyncio.sleep(self._every_seconds)
 
     async def sweep(self) -> int:
         """Queue what is not done of every late job, and tell how many jobs were late."""
-        late = await self._jobs.late(older_than_ms=now_ms() - int(self._late_seconds * 1000), limit=100)
-        if late:
-            _log.info("sending late jobs again", jobs=len(late))
-        for job in late:
-            await self._planner.send(job)
+        late = await self._jobs.late(planned_before_ms=now_ms() - int(self._late_seconds * 1000), limit=_JOBS_A_SWEEP)
+        async with asyncio.TaskGroup() as tasks:
+            for job in late:
+                tasks.create_task(self._send_again(job))
         return len(late)
+
+    async def _send_again(self, job: Job) -> None:
+        """Send a job again; one that does not get through is left to a later sweep, and holds up no other."""
+        try:
+            async with asyncio.timeout(self._late_seconds):
+                await self._planner.send(job)
+        except (UnavailableError, OverloadedError, UnroutableError, DeadLetteredError, TimeoutError) as error:
+            _log.warning("late job not done", job_id=job.job_id, error=repr(error))

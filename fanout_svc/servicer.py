@@ -28,25 +28,32 @@ class FanoutServicer(fanout_service_pb2_grpc.FanoutServiceServicer):
         job = await self._jobs.get(request.job_id)
         if job is None:
             raise NotFoundError("job_id: there is no such job", reason="JOB_NOT_FOUND", fields={"job_id": "is not a job"})
-        return fanout_service_pb2.GetJobResponse(job=_job(job))
+        return fanout_service_pb2.GetJobResponse(job=await self._job(job))
 
     async def ListRunningJobs(
         self, request: fanout_service_pb2.ListRunningJobsRequest, context: Context
     ) -> fanout_service_pb2.ListRunningJobsResponse:
         last = self._tokens.open(_SCOPE, request.page_token)
         size = page_size(request.page_size)
-        jobs = await self._jobs.running(after=id_from(last) if last else 0, limit=size + 1)
-        token = self._tokens.sign(_SCOPE, id_bytes(jobs[size - 1].job_id)) if len(jobs) > size else ""
-        return fanout_service_pb2.ListRunningJobsResponse(jobs=map(_job, jobs[:size]), next_page_token=token)
+        ids = await self._jobs.running(after=id_from(last) if last else 0, limit=size + 1)
+        # A job may end between the two reads; where to go on depends on the ids alone.
+        jobs = [job for job_id in ids[:size] if (job := await self._jobs.get(job_id)) and not job.finished_ms]
+        return fanout_service_pb2.ListRunningJobsResponse(
+            jobs=[await self._job(job) for job in jobs],
+            next_page_token=self._tokens.sign(_SCOPE, id_bytes(ids[size - 1])) if len(ids) > size else "",
+        )
+
+    async def _job(self, job: Job) -> job_pb2.Job:
+        return _encode(job, len(await self._jobs.done_chunks(job)))
 
 
-def _job(job: Job) -> job_pb2.Job:
+def _encode(job: Job, done_chunks: int) -> job_pb2.Job:
     return job_pb2.Job(
         job_id=job.job_id,
         author_id=job.author_id,
         state=job_pb2.JOB_STATE_DONE if job.finished_ms else job_pb2.JOB_STATE_RUNNING,
         chunk_count=job.chunk_count,
-        done_chunk_count=job.done_chunks,
+        done_chunk_count=done_chunks,
         follower_count=job.follower_count,
         create_time=timestamp(job.created_ms),
         finish_time=timestamp(job.finished_ms) if job.finished_ms else None,

@@ -1,7 +1,6 @@
 """The gateway alone, as a deployment runs it: `python -m gateway`. Settings come from the environment, prefix FEEDMESH_GATEWAY_."""
 
 import asyncio
-import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gateway.envoy import run_envoy
 from gateway.settings import GatewaySettings
+from meshkit.lifecycle import stop_signal
 from meshkit.process import ChildError
 
 
@@ -23,9 +23,7 @@ class EnvironmentSettings(GatewaySettings, BaseSettings):
 
 async def serve(settings: EnvironmentSettings) -> int:
     """Run until SIGTERM or SIGINT, and return the exit status: 0, or 1 when Envoy ended by itself."""
-    asked_to_stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
+    asked_to_stop = stop_signal()
     async with run_envoy(settings, settings.folder) as gateway:
         sys.stdout.write(f"{gateway.url}\n")
         sys.stdout.flush()

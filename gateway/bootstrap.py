@@ -10,7 +10,7 @@ from gateway.descriptors import messages as descriptors_by_name
 from gateway.filters import http_filters
 from gateway.guard import script, script_name
 from gateway.replies import Json, local_reply_config
-from gateway.settings import GatewaySettings
+from gateway.settings import MAX_RESPONSE_BYTES, GatewaySettings
 from gateway.virtual_host import route_config
 
 _TYPE = "type.googleapis.com/"

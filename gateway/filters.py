@@ -6,7 +6,7 @@ from pathlib import Path
 from gateway.clusters import seconds
 from gateway.replies import HEALTH_PATH, Json
 from gateway.routes import Access
-from gateway.settings import GatewaySettings, RateLimit
+from gateway.settings import MAX_RESPONSE_BYTES, GatewaySettings, RateLimit
 from gateway.virtual_host import BUFFER, CORS, GUARD, JWT, TRANSCODER
 
 _FILTERS = "type.googleapis.com/envoy.extensions.filters.http"

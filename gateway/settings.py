@@ -5,6 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+# A page of 100 posts of 10,000 characters that JSON writes as six bytes each, with their URLs, fits.
+MAX_RESPONSE_BYTES = 16 * 2**20
+
 Address = Annotated[
     str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}$", description="host:port; IPv6 hosts in brackets")
 ]

@@ -81,7 +81,9 @@ def _forward(match: Json, method: Method, settings: GatewaySettings) -> Json:
         "route": {
             "cluster": method.service,
             "timeout": limit,
-            "max_stream_duration": {"grpc_timeout_header_max": limit},
+            # The first bounds what a gRPC client may ask for; without its header only the second bounds a call.
+            "max_stream_duration": {"grpc_timeout_header_max": limit}
+            | ({} if method.streaming else {"max_stream_duration": limit}),
             "retry_policy": _SAFE_RETRIES,
         },
         "request_headers_to_add": [] if method.streaming else [deadline],

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
-import uvloop
 from feed.graph.v1 import follow_service_pb2, follow_service_pb2_grpc, user_service_pb2, user_service_pb2_grpc
 
 from graph_svc.events import encode
@@ -13,7 +12,7 @@ from graph_svc.servicer import FollowServicer, UserServicer
 from graph_svc.settings import GraphSettings
 from meshkit.engines import open_queue, open_table
 from meshkit.ids import IdGenerator
-from meshkit.lifecycle import background, until_stopped
+from meshkit.lifecycle import background, run, until_stopped
 from meshkit.outbox import Outbox
 from meshkit.queue.port import Queue
 from meshkit.rpc.server import serving
@@ -51,4 +50,4 @@ async def _alone() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_alone())
+    run(_alone())

@@ -2,8 +2,12 @@
 
 from graph_svc.domain import Follow, FollowerPosition, FollowerRange
 from graph_svc.users import follower_count_key, following_count_key, profile_key
+from meshkit.clock import now_ms
 from meshkit.ids import MAX_ID, id_bytes, id_from
 from meshkit.table.port import Add, AtVersion, Check, Delete, Existence, Key, Operation, Put, Table
+
+# Longer than clocks of different machines, or of one before and after a restart, can be apart.
+_ENDED_SECONDS = 7 * 86_400
 
 
 def following_key(follower_id: int, followee_id: int) -> Key:
@@ -14,6 +18,10 @@ def following_key(follower_id: int, followee_id: int) -> Key:
 def followers_key(followee_id: int, follower_id: int) -> Key:
     """Where the followee's side of an edge is."""
     return Key(b"followers/" + id_bytes(followee_id), FollowerPosition.of(follower_id).sort_key)
+
+
+def _ended_key(follower_id: int, followee_id: int) -> Key:
+    return Key(b"ended/" + id_bytes(follower_id), id_bytes(followee_id))
 
 
 class FollowRepository:
@@ -34,14 +42,20 @@ class FollowRepository:
             Add(follower_count_key(follow.followee_id), 1),
         ]
 
-    def removal(self, follow: Follow, unchanged: AtVersion) -> list[Operation]:
-        """Make the operations that remove an edge, if it is still the same."""
+    def removal(self, follow: Follow, ended: int, unchanged: AtVersion) -> list[Operation]:
+        """Make the operations that remove an edge, if it is still the same, and note the version with which it ended."""
         return [
+            Put(_ended_key(follow.follower_id, follow.followee_id), id_bytes(ended), expires_at=now_ms() / 1000 + _ENDED_SECONDS),
             Delete(following_key(follow.follower_id, follow.followee_id), condition=unchanged),
             Delete(followers_key(follow.followee_id, follow.follower_id), condition=Existence.PRESENT),
             Add(following_count_key(follow.follower_id), -1),
             Add(follower_count_key(follow.followee_id), -1),
         ]
+
+    async def ended(self, follower_id: int, followee_id: int) -> int:
+        """Give the version with which an edge ended lately, or 0: a new one must have a larger version, whatever the clock says."""
+        item = await self._table.get(_ended_key(follower_id, followee_id))
+        return id_from(item.value) if item else 0
 
     async def get(self, follower_id: int, followee_id: int) -> tuple[Follow, AtVersion] | None:
         """Give an edge and the condition that it is still the same."""

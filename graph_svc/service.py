@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 from graph_svc.domain import Follow, FollowChanged, FollowerPosition, FollowerRange, Profile, User, check_not_self
 from graph_svc.follows import FollowRepository
-from graph_svc.users import UserRepository
+from graph_svc.users import UserRepository, decode_profile, encode_profile, username_key
 from meshkit.errors import AlreadyExistsError, NotFoundError, OverloadedError
 from meshkit.ids import IdGenerator, id_bytes, id_from
 from meshkit.outbox import Event, Outbox, outbox_record
-from meshkit.requests import RequestId, answer_record, first_answer
+from meshkit.requests import RequestId, answer_record, first_answer, remember
 from meshkit.table.port import ConditionFailedError, Table
 
 _TRIES = 8
@@ -36,11 +36,12 @@ class UserService:
             operations.insert(0, answer_record(request, id_bytes(user.user_id)))
         try:
             await self._table.write(*operations)
-        except ConditionFailedError:
-            answer = await first_answer(self._table, request) if request else None
-            if answer is None:
+        except ConditionFailedError as failure:
+            if request and (answer := await first_answer(self._table, request)):
+                return User(id_from(answer), profile)
+            if operations[failure.index].key == username_key(profile.username):
                 raise _username_taken(profile.username) from None
-            return User(id_from(answer), profile)
+            return await self.create(profile, request)  # the id is taken: the clock went back
         return user
 
     async def get(self, user_id: int) -> User:
@@ -57,18 +58,28 @@ class UserService:
             raise user_not_found("username")
         return await self.get(user_id)
 
-    async def update(self, user_id: int, change: Callable[[Profile], Profile]) -> User:
-        """Change a profile. Raises NotFoundError."""
+    async def update(self, user_id: int, change: Callable[[Profile], Profile], request: RequestId | None) -> User:
+        """Change a profile; a repeated request changes nothing more.
+
+        Raises:
+            NotFoundError: there is no such account.
+            AlreadyExistsError: the request id was used for another request.
+
+        """
         for _ in range(_TRIES):
+            if request and (answer := await first_answer(self._table, request)):
+                return replace(await self.get(user_id), profile=decode_profile(answer))
             current = await self._users.profile(user_id)
             if current is None:
                 raise user_not_found("user_id")
             profile, unchanged = current
+            changed = change(profile)
+            answered = [answer_record(request, encode_profile(changed))] if request else []
             try:
-                await self._users.replace_profile(user_id, change(profile), unchanged)
+                await self._table.write(*answered, self._users.replacement(user_id, changed, unchanged))
             except ConditionFailedError:
                 continue
-            return await self.get(user_id)
+            return replace(await self.get(user_id), profile=changed)
         raise _too_many_changes()
 
 
@@ -101,7 +112,8 @@ class FollowService:
 
         """
         check_not_self(follower_id, followee_id)
-        follow = Follow(follower_id, followee_id, self._ids.next())
+        ended = await self._follows.ended(follower_id, followee_id)
+        follow = Follow(follower_id, followee_id, max(self._ids.next(), ended + 1))
         event = self._encode(self._ids.next(), FollowChanged(follow, following=True))
         answered = [answer_record(request, id_bytes(follow.version))] if request else []
         try:
@@ -121,27 +133,29 @@ class FollowService:
         existing = await self._follows.get(follow.follower_id, follow.followee_id)
         if existing is None:  # unfollowed between the write and this read
             return await self.follow(follow.follower_id, follow.followee_id, request)
-        if request:
-            await self._remember(request, existing[0])
+        await remember(self._table, request, id_bytes(existing[0].version))
         return existing[0]
 
-    async def _remember(self, request: RequestId, follow: Follow) -> None:
-        try:
-            await self._table.write(answer_record(request, id_bytes(follow.version)))
-        except ConditionFailedError:
-            await first_answer(self._table, request)
+    async def unfollow(self, follower_id: int, followee_id: int, request: RequestId | None) -> None:
+        """Remove an edge, if there is one.
 
-    async def unfollow(self, follower_id: int, followee_id: int) -> None:
-        """Remove an edge, if there is one."""
+        Raises:
+            AlreadyExistsError: the request id was used for another request.
+
+        """
+        if request and await first_answer(self._table, request) is not None:
+            return
         for _ in range(_TRIES):
             existing = await self._follows.get(follower_id, followee_id)
             if existing is None:
+                await remember(self._table, request, b"")
                 return
             follow, unchanged = existing
             gone = replace(follow, version=max(self._ids.next(), follow.version + 1))
             event = self._encode(self._ids.next(), FollowChanged(gone, following=False))
+            answered = [answer_record(request, b"")] if request else []
             try:
-                await self._table.write(*self._follows.removal(follow, unchanged), outbox_record(event))
+                await self._table.write(*answered, *self._follows.removal(follow, gone.version, unchanged), outbox_record(event))
             except ConditionFailedError:
                 continue
             self._outbox.send(event)

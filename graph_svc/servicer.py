@@ -35,7 +35,7 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         if not (self._open_signup or who.service or CREATE_SCOPE in who.scopes):
             raise PermissionDeniedError(f"making accounts needs a token with the scope {CREATE_SCOPE}", reason="SIGN_UP_RESTRICTED")
         profile = Profile(request.username, request.display_name, request.bio)
-        retry = request_id("sign-up", request, request.request_id)
+        retry = request_id(f"sign-up/{who.user_id}", request, request.request_id)
         return user_service_pb2.CreateUserResponse(user=_user(await self._users.create(profile, retry)))
 
     async def GetUser(self, request: user_service_pb2.GetUserRequest, context: Context) -> user_service_pb2.GetUserResponse:
@@ -52,9 +52,9 @@ class UserServicer(user_service_pb2_grpc.UserServiceServicer):
         user_id = caller().acts_as(request.user.user_id, "user.user_id")
         fields = masked_fields(request.update_mask, request.user, _EDITABLE)
         changes = {field: getattr(request.user, field) for field in fields}
-        return user_service_pb2.UpdateUserResponse(
-            user=_user(await self._users.update(user_id, lambda old: replace(old, **changes)))
-        )
+        retry = request_id(str(user_id), request, request.request_id)
+        user = await self._users.update(user_id, lambda old: replace(old, **changes), retry)
+        return user_service_pb2.UpdateUserResponse(user=_user(user))
 
 
 class FollowServicer(follow_service_pb2_grpc.FollowServiceServicer):
@@ -75,13 +75,15 @@ class FollowServicer(follow_service_pb2_grpc.FollowServiceServicer):
     async def DeleteFollow(
         self, request: follow_service_pb2.DeleteFollowRequest, context: Context
     ) -> follow_service_pb2.DeleteFollowResponse:
-        await self._follows.unfollow(caller().acts_as(request.follower_id, "follower_id"), request.followee_id)
+        follower_id = caller().acts_as(request.follower_id, "follower_id")
+        retry = request_id(str(follower_id), request, request.request_id)
+        await self._follows.unfollow(follower_id, request.followee_id, retry)
         return follow_service_pb2.DeleteFollowResponse()
 
     async def IsFollowing(
         self, request: follow_service_pb2.IsFollowingRequest, context: Context
     ) -> follow_service_pb2.IsFollowingResponse:
-        following = await self._follows.is_following(caller().user_id, request.followee_id)
+        following = await self._follows.is_following(caller().acts_as(0), request.followee_id)
         return follow_service_pb2.IsFollowingResponse(following=following)
 
     async def ListFollowers(

@@ -12,9 +12,7 @@ class GraphSettings(MeshSettings):
 
     graph_listen: str = Field(default="127.0.0.1:50051", description="host:port; port 0 takes a free one")
     graph_table: str = Field(default="", description="URL of its table; default: graph.db in the data folder")
-    signup: Literal["open", "restricted"] = Field(
-        default="restricted", description="who may make accounts: all, or a scoped token"
-    )
+    signup: Literal["open", "restricted"] = Field(default="restricted", description="who may make accounts: all, or a scoped token")
 
     @property
     def table_url(self) -> str:

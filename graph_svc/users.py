@@ -45,7 +45,7 @@ class UserRepository:
         """Make the operations that create an account; the first fails when the username is taken."""
         return [
             Put(username_key(profile.username), id_bytes(user_id), condition=Existence.ABSENT),
-            Put(profile_key(user_id), _encode(profile), condition=Existence.ABSENT),
+            Put(profile_key(user_id), encode_profile(profile), condition=Existence.ABSENT),
         ]
 
     async def get(self, user_id: int) -> User | None:
@@ -65,7 +65,7 @@ class UserRepository:
         return [
             User(
                 user_id=user_id,
-                profile=_decode(rows[profile_key(user_id)].value),
+                profile=decode_profile(rows[profile_key(user_id)].value),
                 follower_count=count(follower_count_key(user_id)),
                 following_count=count(following_count_key(user_id)),
             )
@@ -81,17 +81,19 @@ class UserRepository:
     async def profile(self, user_id: int) -> tuple[Profile, AtVersion] | None:
         """Give a profile and the condition that it is still the same."""
         item = await self._table.get(profile_key(user_id))
-        return (_decode(item.value), AtVersion(item.version)) if item else None
+        return (decode_profile(item.value), AtVersion(item.version)) if item else None
 
-    async def replace_profile(self, user_id: int, profile: Profile, unchanged: AtVersion) -> None:
-        """Write a profile. Raises ConditionFailedError when it changed meanwhile."""
-        await self._table.write(Put(profile_key(user_id), _encode(profile), condition=unchanged))
+    def replacement(self, user_id: int, profile: Profile, unchanged: AtVersion) -> Operation:
+        """Make the operation that replaces a profile, if it is still the same."""
+        return Put(profile_key(user_id), encode_profile(profile), condition=unchanged)
 
 
-def _encode(profile: Profile) -> bytes:
+def encode_profile(profile: Profile) -> bytes:
+    """Encode a profile."""
     return msgspec.msgpack.encode(_ProfileRow(profile.username, profile.display_name, profile.bio))
 
 
-def _decode(value: bytes) -> Profile:
+def decode_profile(value: bytes) -> Profile:
+    """Decode what `encode_profile` made."""
     row = msgspec.msgpack.decode(value, type=_ProfileRow)
     return Profile(row.username, row.display_name, row.bio)

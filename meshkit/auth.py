@@ -41,9 +41,11 @@ class Caller:
         """Give the caller's user id. A request may name the user too (0: it does not), but only truly.
 
         Raises:
-            PermissionDeniedError: the request names somebody else.
+            PermissionDeniedError: the request names somebody else, or the caller is no user.
 
         """
+        if not self.user_id:
+            raise PermissionDeniedError("only a user may do this: send a user token", reason="NOT_A_USER")
         if user_id not in (0, self.user_id):
             raise PermissionDeniedError(
                 f"{field} is not the caller: leave it out, or use that user's token",
@@ -54,7 +56,7 @@ class Caller:
 
 
 class UserTokens:
-    """Verifies user tokens against a JWKS file, which is read again when a token names a key that was not in it.
+    """Verifies user tokens against a JWKS file. Keys that come or go there hold within a second.
 
     A token must be signed with ES256 or EdDSA and carry `iss`, `aud`, `exp` and a decimal user id as `sub`; `scope` is optional.
     """
@@ -63,7 +65,8 @@ class UserTokens:
         self._jwks = jwks
         self._issuer = issuer
         self._audience = audience
-        self._read_at_ns = 0
+        self._changed_at_ns = 0
+        self._look_again_at = 0.0
         self._keys: dict[str, jwt.PyJWK] = {}
         self._verified: OrderedDict[str, tuple[Caller, float]] = OrderedDict()
 
@@ -74,6 +77,7 @@ class UserTokens:
             UnauthenticatedError: the token is not valid, or no longer.
 
         """
+        self._follow_file()
         known = self._verified.get(token)
         if known and known[1] > time.time():
             return known[0]
@@ -99,18 +103,23 @@ class UserTokens:
 
     def _key(self, key_id: str) -> jwt.PyJWK:
         if key_id not in self._keys:
-            self._read_keys()
-        if key_id not in self._keys:
             raise _invalid_token()
         return self._keys[key_id]
 
-    def _read_keys(self) -> None:
+    def _follow_file(self) -> None:
+        """Read the keys again when the file has changed; what was verified with the old ones is forgotten."""
+        now = time.monotonic()
+        if now < self._look_again_at:
+            return
         try:
             changed_at_ns = self._jwks.stat().st_mtime_ns
-            if changed_at_ns != self._read_at_ns:
-                self._keys = {str(key.key_id): key for key in jwt.PyJWKSet.from_json(self._jwks.read_text()).keys}
-                self._read_at_ns = changed_at_ns
-        except (OSError, ValueError, jwt.PyJWTError) as error:
+            if changed_at_ns != self._changed_at_ns:
+                found = json.loads(self._jwks.read_text())["keys"]
+                self._keys = {str(key["kid"]): jwt.PyJWK(key) for key in found}
+                self._verified.clear()
+                self._changed_at_ns = changed_at_ns
+            self._look_again_at = now + 1.0
+        except (OSError, ValueError, KeyError, TypeError, jwt.PyJWTError) as error:
             raise UnavailableError("tokens cannot be verified now; try again", reason="NO_VERIFICATION_KEYS") from error
 
 

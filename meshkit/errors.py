@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import grpc
 from google.protobuf import any_pb2
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 DOMAIN = "feedmesh"
@@ -80,15 +80,29 @@ def to_status(error: FeedmeshError) -> grpc.Status:
     return rpc_status.to_status(status_pb2.Status(code=code, message=error.message, details=details))
 
 
-def from_rpc_error(error: grpc.aio.AioRpcError, service: str) -> FeedmeshError:
-    """Turn the failure of a call to another service into ours. What our caller cannot mend becomes UNAVAILABLE."""
-    for kind, code in STATUS.items():
-        if code is error.code() and code.value[0] in _PASSED_ON:
-            return kind(error.details() or code.value[1], reason=_reason(error) or code.name)
-    return UnavailableError(f"{service} does not answer; try again", reason="DEPENDENCY_UNAVAILABLE")
+class DependencyError(Exception):
+    """Another service refused a call that it should have taken: a fault of ours, which trying again does not mend."""
 
 
-_PASSED_ON = {code_pb2.NOT_FOUND, code_pb2.RESOURCE_EXHAUSTED}
+def from_rpc_error(error: grpc.aio.AioRpcError, service: str) -> Exception:
+    """Turn the failure of a call to another service into what our callers may know of it."""
+    code, reason = error.code(), _reason(error)
+    if code is grpc.StatusCode.NOT_FOUND and reason:
+        return NotFoundError(error.details() or "not found", reason=reason)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return OverloadedError(f"{service} has too much to do; try again", reason=reason or "DEPENDENCY_OVERLOADED")
+    if code in _PASSING:
+        return UnavailableError(f"{service} does not answer; try again", reason="DEPENDENCY_UNAVAILABLE")
+    return DependencyError(f"{service} refused a call: {code.name}: {error.details()}")
+
+
+_PASSING = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.UNKNOWN,
+}
 
 
 def _packed(message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
@@ -101,6 +115,6 @@ def _reason(error: grpc.aio.AioRpcError) -> str | None:
     status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an AioRpcError has what it reads: code, details, metadata
     for detail in status.details if status else ():
         info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
+        if detail.Unpack(info) and info.domain == DOMAIN:
             return str(info.reason)
     return None

@@ -2,13 +2,22 @@
 
 import asyncio
 import signal
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import structlog
+import uvloop
 
 _log = structlog.get_logger(__name__)
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a process's main coroutine on uvloop."""
+    # A busy loop that keeps asking for the interpreter's lock would otherwise let the tables' threads wait for seconds.
+    sys.setswitchinterval(50e-6)
+    uvloop.run(main)
 
 
 @asynccontextmanager

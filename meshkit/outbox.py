@@ -16,7 +16,7 @@ from meshkit.clock import now_ms
 from meshkit.errors import OverloadedError, UnavailableError
 from meshkit.ids import first_id_at, id_bytes, id_from
 from meshkit.queue.port import DeadLetteredError, Queue, UnroutableError
-from meshkit.table.port import MAX_OPERATIONS, Delete, Key, Put, Table
+from meshkit.table.port import MAX_OPERATIONS, Delete, Existence, Key, Put, Table
 
 _SHARDS = 16
 _SWEEP_PAGE = 200
@@ -46,11 +46,16 @@ class _Row(msgspec.Struct, array_like=True):
 
 def outbox_record(event: Event) -> Put:
     """Make the operation that keeps an event until it is sent."""
-    return Put(event.key, msgspec.msgpack.encode(_Row(event.topic, event.body, event.broadcast)))
+    row = msgspec.msgpack.encode(_Row(event.topic, event.body, event.broadcast))
+    return Put(event.key, row, condition=Existence.ABSENT)
 
 
 class Outbox:
-    """Sends what a table's outbox holds. Run `run` as long as the service lives, and `send` each event after its commit."""
+    """Sends what a table's outbox holds. Run `run` as long as the service lives, and `send` each event after its commit.
+
+    `senders` is how many work events are under way at once, `waiting` how many may wait in memory for that; the sweeper looks every
+    `sweep_seconds` for events older than `sweep_age` seconds.
+    """
 
     def __init__(
         self,
@@ -67,36 +72,38 @@ class Outbox:
         self._senders = senders
         self._sweep_seconds = sweep_seconds
         self._sweep_age = sweep_age
-        self._waiting: asyncio.Queue[Event] = asyncio.Queue(waiting)
+        self._work: asyncio.Queue[Event] = asyncio.Queue(waiting)
+        self._broadcasts: asyncio.Queue[Event] = asyncio.Queue(waiting)
         self._sent: asyncio.Queue[Key] = asyncio.Queue()
         self._under_way: set[int] = set()
 
     def send(self, *events: Event) -> None:
         """Take committed events to be sent soon. What finds no room is found by the sweeper."""
         for event in events:
-            if event.event_id not in self._under_way and not self._waiting.full():
+            # Work may wait for a service that is away; broadcasts wait for nobody, so work does not stand in their way.
+            waiting = self._broadcasts if event.broadcast else self._work
+            if event.event_id not in self._under_way and not waiting.full():
                 self._under_way.add(event.event_id)
-                self._waiting.put_nowait(event)
+                waiting.put_nowait(event)
 
     async def run(self) -> NoReturn:
         """Send, remove what was sent, and sweep up what earlier processes left, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for _ in range(self._senders):
-                tasks.create_task(self._send_events())
+                tasks.create_task(self._send_all(self._work))
+            tasks.create_task(self._send_all(self._broadcasts))
             tasks.create_task(self._remove_sent())
             tasks.create_task(self._sweep())
         raise AssertionError("the outbox's tasks never end by themselves")
 
-    async def _send_events(self) -> None:
+    async def _send_all(self, waiting: asyncio.Queue[Event]) -> NoReturn:
         while True:
-            event = await self._waiting.get()
+            event = await waiting.get()
             try:
                 await self._queue.publish(event.topic, event.body, mandatory=not event.broadcast)
                 self._sent.put_nowait(event.key)
             except (UnroutableError, DeadLetteredError, OverloadedError, UnavailableError) as error:
-                _log.warning(
-                    "event not sent; the sweeper will try again", topic=event.topic, event_id=event.event_id, error=str(error)
-                )
+                _log.warning("event waits for the sweeper", topic=event.topic, event_id=event.event_id, error=str(error))
                 self._under_way.discard(event.event_id)
 
     async def _remove_sent(self) -> None:

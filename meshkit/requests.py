@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from meshkit.errors import AlreadyExistsError
-from meshkit.table.port import Existence, Key, Put, Table
+from meshkit.table.port import ConditionFailedError, Existence, Key, Put, Table
 
 LIFETIME_S = 24 * 3600
 
@@ -57,3 +57,17 @@ async def first_answer(table: Table, request: RequestId) -> bytes | None:
         problem = "was used for another request: use a new one"
         raise AlreadyExistsError(f"request_id {problem}", reason="REQUEST_ID_REUSED", fields={"request_id": problem})
     return answered.answer
+
+
+async def remember(table: Table, request: RequestId | None, answer: bytes) -> None:
+    """Keep the answer of a request that had nothing to write.
+
+    Raises:
+        AlreadyExistsError: the id was used for another request.
+
+    """
+    if request:
+        try:
+            await table.write(answer_record(request, answer))
+        except ConditionFailedError:
+            await first_answer(table, request)

@@ -10,6 +10,8 @@ from meshkit.keys import load_or_create
 from meshkit.paging import PageTokens
 from meshkit.rpc.server import Listen
 
+_NOTHING_OR_LONG = r"^(|.{32,})$"
+
 
 class MeshSettings(BaseSettings):
     """What all services need to know. The defaults run the mesh on one machine, with its data in `.feedmesh/`."""
@@ -24,8 +26,10 @@ class MeshSettings(BaseSettings):
     )
     token_issuer: str = DEFAULT_ISSUER
     token_audience: str = DEFAULT_AUDIENCE
-    service_key: str = Field(default="", description="secret that all services share; default: made in the data folder")
-    page_key: str = Field(default="", description="secret that signs page tokens; default: made in the data folder")
+    service_key: str = Field(
+        default="", pattern=_NOTHING_OR_LONG, description="secret of all services; default: in the data folder"
+    )
+    page_key: str = Field(default="", pattern=_NOTHING_OR_LONG, description="signs page tokens; default: in the data folder")
     reflection: bool = Field(default=False, description="let grpcurl and buf curl ask for the contract")
     drain_notice: float = Field(default=0.0, ge=0, le=60, description="seconds between saying NOT_SERVING and refusing calls")
     max_concurrent_calls: int = Field(default=2_000, ge=1)

@@ -4,12 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
-import uvloop
 from feed.post.v1 import post_service_pb2, post_service_pb2_grpc
 
 from meshkit.engines import open_queue, open_table
 from meshkit.ids import IdGenerator
-from meshkit.lifecycle import background, until_stopped
+from meshkit.lifecycle import background, run, until_stopped
 from meshkit.outbox import Outbox
 from meshkit.queue.port import Queue
 from meshkit.rpc.server import serving
@@ -45,4 +44,4 @@ async def _alone() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_alone())
+    run(_alone())

@@ -8,7 +8,7 @@ from meshkit.clock import now_ms
 from meshkit.errors import OverloadedError
 from meshkit.ids import IdGenerator, id_bytes, id_from
 from meshkit.outbox import Event, Outbox, outbox_record
-from meshkit.requests import RequestId, answer_record, first_answer
+from meshkit.requests import RequestId, answer_record, first_answer, remember
 from meshkit.table.port import ConditionFailedError, Operation, Table
 from post_svc.domain import Draft, Post, PostChanged, PostCreated, PostEvent, post_not_found
 from post_svc.posts import PostRepository, decode_post, encode_post
@@ -75,25 +75,29 @@ class PostService:
                 return made
         raise _too_many_changes()
 
-    async def delete(self, user_id: int, post_id: int) -> None:
+    async def delete(self, user_id: int, post_id: int, request: RequestId | None) -> None:
         """Leave a tombstone in a post's place. Deleting twice is not an error.
 
         Raises:
             NotFoundError: there never was such a post.
             PermissionDeniedError: it is another's.
+            AlreadyExistsError: the request id was used for another request.
 
         """
         for _ in range(_TRIES):
+            if request and await self._made_by(request):
+                return
             found = await self._posts.get(post_id)
             if found is None:
                 raise post_not_found()
             post, unchanged = found
             post.require_author(user_id)
             if post.deleted:
+                await remember(self._table, request, _answer(post))
                 return
             tombstone = post.tombstone(now_ms())
             changed = PostChanged(post_id, tombstone.version)
-            if await self._commit(self._posts.deletion(tombstone, unchanged), changed, None, tombstone):
+            if await self._commit(self._posts.deletion(tombstone, unchanged), changed, request, tombstone):
                 return
         raise _too_many_changes()
 
@@ -120,7 +124,7 @@ class PostService:
     async def _commit(self, operations: list[Operation], event: PostEvent, request: RequestId | None, post: Post) -> Post | None:
         """Write a change; give the post, or what the request made first, or None when another change came first."""
         message = self._encode(self._ids.next(), event)
-        answered = [answer_record(request, id_bytes(post.post_id) + encode_post(post))] if request else []
+        answered = [answer_record(request, _answer(post))] if request else []
         try:
             await self._table.write(*answered, *operations, outbox_record(message))
         except ConditionFailedError:
@@ -131,6 +135,10 @@ class PostService:
     async def _made_by(self, request: RequestId) -> Post | None:
         answer = await first_answer(self._table, request)
         return decode_post(id_from(answer[:8]), answer[8:]) if answer else None
+
+
+def _answer(post: Post) -> bytes:
+    return id_bytes(post.post_id) + encode_post(post)
 
 
 def _too_many_changes() -> OverloadedError:

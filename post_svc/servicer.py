@@ -43,7 +43,7 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
     async def UpdatePost(
         self, request: post_service_pb2.UpdatePostRequest, context: Context
     ) -> post_service_pb2.UpdatePostResponse:
-        user_id = caller().user_id
+        user_id = caller().acts_as(request.post.user_id, "post.user_id")
         retry = request_id(str(user_id), request, request.request_id)
         post = await self._posts.update(user_id, request.post.post_id, _edit(request), retry)
         return post_service_pb2.UpdatePostResponse(post=_post(post))
@@ -51,7 +51,8 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
     async def DeletePost(
         self, request: post_service_pb2.DeletePostRequest, context: Context
     ) -> post_service_pb2.DeletePostResponse:
-        await self._posts.delete(caller().user_id, request.post_id)
+        user_id = caller().acts_as(0)
+        await self._posts.delete(user_id, request.post_id, request_id(str(user_id), request, request.request_id))
         return post_service_pb2.DeletePostResponse()
 
     async def ListUserPosts(

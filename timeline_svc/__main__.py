@@ -4,11 +4,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
-import uvloop
 from feed.timeline.v1 import timeline_service_pb2, timeline_service_pb2_grpc
 
 from meshkit.engines import open_queue
-from meshkit.lifecycle import until_stopped
+from meshkit.lifecycle import run, until_stopped
 from meshkit.queue.port import Queue
 from meshkit.rpc.client import connected
 from meshkit.rpc.server import serving
@@ -78,4 +77,4 @@ async def _alone() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_alone())
+    run(_alone())

@@ -26,7 +26,7 @@ async def consuming(queue: Queue, follows: FollowChanges, cache: PostCache) -> A
         cache.changed(changed.post_id, changed.version)
 
     async with (
-        queue.listen([POST_CHANGED], drop_copy),
+        queue.listen([POST_CHANGED], drop_copy, missed=cache.missed_changes),
         queue.work("timeline.follows", [FOLLOW_CHANGED], apply_follow, concurrency=_CONCURRENCY),
     ):
         yield

@@ -52,7 +52,7 @@ class Window:
 
     @classmethod
     def unpack(cls, tail: bytes) -> Self | None:
-        """Decode the end of a packed timeline, or all of it; None where there is none, or none of this format: it will be rebuilt."""
+        """Decode the end of a packed timeline, or all of it; None where there is none, or none of this format."""
         if len(tail) < ENTRY_BYTES or len(tail) % ENTRY_BYTES:
             return None
         form, state, slack, count, floor = _TRAILER.unpack_from(tail, len(tail) - ENTRY_BYTES)

@@ -165,7 +165,7 @@ class _failures:  # noqa: N801 - reads as the statement that it is
 
 @asynccontextmanager
 async def open_redis(url: str, *, seconds: float = 1.0) -> AsyncIterator[RedisTimelineStore]:
-    """Connect to `redis://…` or `unix://…`. Connecting, waiting for a free connection and each answer have a deadline of some seconds."""
+    """Connect to `redis://…` or `unix://…`. Connecting, waiting for a connection and each answer take `seconds` at most."""
     pool = BlockingConnectionPool.from_url(
         url, max_connections=_CONNECTIONS, timeout=seconds, socket_timeout=seconds, socket_connect_timeout=seconds
     )

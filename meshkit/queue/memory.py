@@ -6,7 +6,7 @@ It belongs to one event loop. Messages are safe with their senders: an outbox pu
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -73,6 +73,8 @@ class MemoryQueue:
             await _handled_by_all(topic, body, queues)
         else:
             _offer(topic, body, queues)
+            # A publisher that never pauses would not let the listeners run.
+            await asyncio.sleep(0)
 
     @contextlib.asynccontextmanager
     async def work(
@@ -98,10 +100,10 @@ class MemoryQueue:
             await work_queue.leave(consumer)
 
     @contextlib.asynccontextmanager
-    async def listen(self, topics: Sequence[str], handler: Handler) -> AsyncIterator[None]:
+    async def listen(self, topics: Sequence[str], handler: Handler, *, missed: Callable[[], None]) -> AsyncIterator[None]:
         """Hand the topics' messages to the handler, one after the other. One that falls too far behind loses the oldest."""
         self._check_open()
-        listener = Listener(frozenset(topics), handler, self._bounds.listener)
+        listener = Listener(frozenset(topics), handler, missed, self._bounds.listener)
         task = asyncio.create_task(listener.run())
         self._listeners.append(listener)
         try:
@@ -109,7 +111,7 @@ class MemoryQueue:
         finally:
             self._listeners.remove(listener)
             listener.stop()
-            await finish((task,))
+            await finish((task,), seconds=self._bounds.drain_seconds)
 
     async def dead_letters(self, queue: str, *, limit: int = 100) -> list[DeadLetter]:
         """Show the oldest dead letters of a work queue. One that nobody declared has none."""

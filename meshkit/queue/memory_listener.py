@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 import structlog
 
@@ -11,9 +12,10 @@ from meshkit.queue.port import Handler, Message
 class Listener:
     """Keeps the messages that its handler is behind. When that are too many it drops the oldest, and says so once per episode."""
 
-    def __init__(self, topics: frozenset[str], handler: Handler, bound: int) -> None:
+    def __init__(self, topics: frozenset[str], handler: Handler, missed: Callable[[], None], bound: int) -> None:
         self.topics = topics
         self._handler = handler
+        self._missed = missed
         self._bound = bound
         self._buffer: deque[Message] = deque()
         self._wake = asyncio.Event()
@@ -52,11 +54,14 @@ class Listener:
             if (task := asyncio.current_task()) and task.cancelling():
                 raise
             logger.warning("queue.listener_failed", topic=message.topic, exc_info=True)
+            self._missed()
         except Exception:  # a listener's failure is nobody else's
             logger.exception("queue.listener_failed", topic=message.topic)
+            self._missed()
 
     def _drop_oldest(self) -> None:
         dropped = self._buffer.popleft()
+        self._missed()
         self._dropped += 1
         if self._dropped == 1:
             structlog.get_logger().warning("queue.listener_too_slow", topic=dropped.topic, buffered=self._bound)

@@ -17,12 +17,16 @@ Pause = Callable[[int], float]
 
 @dataclass(frozen=True, slots=True)
 class QueueBounds:
-    """What is kept in memory at most: a work queue's messages, their bytes, its dead letters; messages that wait for a listener."""
+    """What is kept in memory at most: a work queue's messages, their bytes, its dead letters; messages that wait for a listener.
+
+    `drain_seconds` bounds how long a consumer that leaves may take to finish what it handles.
+    """
 
     messages: int = 10_000
     bytes: int = 64_000_000
     dead_letters: int = 1_000
     listener: int = 1_000
+    drain_seconds: float = 10.0
 
 
 @dataclass(slots=True, eq=False)
@@ -79,7 +83,7 @@ class WorkQueue:
     async def leave(self, consumer: "Consumer") -> None:
         """Hand a consumer no more messages, and wait until it has finished those it has."""
         self._consumers.remove(consumer)
-        await finish(consumer.tasks.copy())
+        await finish(consumer.tasks.copy(), seconds=self._bounds.drain_seconds)
 
     def pump(self) -> None:
         """Hand out what is ready, to the consumer that can take most, as long as one can take any."""
@@ -105,11 +109,15 @@ class WorkQueue:
         """Give a message up, and tell its publisher so."""
         reason = f"{type(error).__name__}: {error}"
         structlog.get_logger().error("queue.dead_letter", queue=self.name, topic=delivery.topic, reason=reason, exc_info=error)
+        letter = DeadLetter(delivery.topic, delivery.body, reason)
+        if any((dead.topic, dead.body) == (letter.topic, letter.body) for dead in self.dead):
+            self.done(delivery, _given_up(self.name, reason))  # it was sent again, and given up again
+            return
         if len(self.dead) >= self._bounds.dead_letters:
             lost = self.dead.popleft()
             structlog.get_logger().error("queue.dead_letter_lost", queue=self.name, topic=lost.topic, reason=lost.reason)
-        self.dead.append(DeadLetter(delivery.topic, delivery.body, reason))
-        self.done(delivery, DeadLetteredError(f"{self.name} gave the message up: {reason}"))
+        self.dead.append(letter)
+        self.done(delivery, _given_up(self.name, reason))
 
     def redrive(self) -> int:
         """Take back the oldest dead letters as new messages while there is room; give their number."""
@@ -133,6 +141,10 @@ class WorkQueue:
         if self._open:
             self._ready.append(delivery)
             self.pump()
+
+
+def _given_up(queue: str, reason: str) -> DeadLetteredError:
+    return DeadLetteredError(f"{queue} gave the message up: {reason}")
 
 
 class Consumer:

@@ -77,8 +77,12 @@ class Queue(Protocol):
         consumers.
         """
 
-    def listen(self, topics: Sequence[str], handler: Handler) -> AbstractAsyncContextManager[None]:
-        """Hand every message of the topics to the handler, in order, until the context ends. Failures are logged and forgotten."""
+    def listen(self, topics: Sequence[str], handler: Handler, *, missed: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        """Hand every message of the topics to the handler, in order, until the context ends.
+
+        `missed` is called when messages may have gone by unheard: the listener was too slow, the broker was away, or the handler
+        failed.
+        """
 
     async def dead_letters(self, queue: str, *, limit: int = 100) -> list[DeadLetter]:
         """Show the oldest dead letters of a work queue, and leave them there."""

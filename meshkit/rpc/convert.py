@@ -21,14 +21,14 @@ def request_id(caller: str, request: Message, value: str) -> RequestId | None:
     return RequestId(caller, value, body) if value else None
 
 
-def masked_fields(mask: FieldMask | None, resource: Message, editable: Sequence[str]) -> set[str]:
+def masked_fields(mask: FieldMask, resource: Message, editable: Sequence[str]) -> set[str]:
     """Tell which fields an update takes (AIP-134): `*` is all; without a mask, those of the resource that are set.
 
     Raises:
         InvalidArgumentError: the mask names what cannot be edited, or nothing would change.
 
     """
-    if mask is None or not mask.paths:
+    if not mask.paths:
         wanted = {field.name for field, _ in resource.ListFields()} & set(editable)
     elif list(mask.paths) == ["*"]:
         wanted = set(editable)

@@ -12,6 +12,10 @@ from meshkit.queue.port import MAX_BODY_BYTES, DeadLetteredError, Message, Queue
 PATIENCE = 20.0
 
 
+def unheard() -> None:
+    """Take it that nothing was missed."""
+
+
 class Inbox:
     """A handler that keeps what it gets, and fails as often and as it is told to."""
 
@@ -108,7 +112,7 @@ async def test_consumers_of_one_queue_share_its_messages(queue: Queue) -> None:
 async def test_a_message_nobody_takes_is_unroutable(queue: Queue) -> None:
     """A mandatory message without a work queue fails, also when somebody listens; a broadcast does not."""
     inbox = Inbox()
-    async with queue.listen(["topic"], inbox):
+    async with queue.listen(["topic"], inbox, missed=unheard):
         with pytest.raises(UnroutableError):
             await queue.publish("topic", b"mandatory")
         await queue.publish("topic", b"broadcast", mandatory=False)
@@ -245,7 +249,7 @@ async def test_a_cancelled_consumer_finishes_too(queue: Queue) -> None:
 async def test_errors_come_out_of_the_contexts_as_they_are(queue: Queue) -> None:
     """What the caller raises inside `work` and `listen` is not wrapped or swallowed."""
     with pytest.raises(KeyError):
-        async with queue.work("jobs", ["topic"], Inbox(), concurrency=1), queue.listen(["topic"], Inbox()):
+        async with queue.work("jobs", ["topic"], Inbox(), concurrency=1), queue.listen(["topic"], Inbox(), missed=unheard):
             raise KeyError
 
 
@@ -266,8 +270,8 @@ async def test_listeners_hear_everything_in_order(queue: Queue) -> None:
     one, two = Inbox(), Inbox()
     async with (
         queue.work("jobs", ["topic"], Inbox(), concurrency=1),
-        queue.listen(["topic", "more"], one),
-        queue.listen(["topic"], two),
+        queue.listen(["topic", "more"], one, missed=unheard),
+        queue.listen(["topic"], two, missed=unheard),
     ):
         for number in range(20):
             await queue.publish("topic", b"%d" % number, mandatory=number % 2 == 0)
@@ -282,10 +286,10 @@ async def test_listeners_hear_everything_in_order(queue: Queue) -> None:
 async def test_a_listener_hears_nothing_from_before_or_after(queue: Queue) -> None:
     """A listener gets what is published while it listens, no more."""
     inbox, witness = Inbox(), Inbox()
-    async with queue.listen(["topic"], witness):
+    async with queue.listen(["topic"], witness, missed=unheard):
         await queue.publish("topic", b"before", mandatory=False)
         await witness.has(1)
-        async with queue.listen(["topic"], inbox):
+        async with queue.listen(["topic"], inbox, missed=unheard):
             await queue.publish("topic", b"during", mandatory=False)
             await inbox.has(1)
         await queue.publish("topic", b"after", mandatory=False)
@@ -298,9 +302,9 @@ async def test_a_bad_listener_harms_nobody(queue: Queue) -> None:
     failing, hanging, healthy, work = Inbox(ValueError("bad listener")), Gate(), Inbox(), Inbox()
     async with (
         queue.work("jobs", ["topic"], work, concurrency=1),
-        queue.listen(["topic"], failing),
-        queue.listen(["topic"], hanging),
-        queue.listen(["topic"], healthy),
+        queue.listen(["topic"], failing, missed=unheard),
+        queue.listen(["topic"], hanging, missed=unheard),
+        queue.listen(["topic"], healthy, missed=unheard),
     ):
         await send(queue, b"1")
         await send(queue, b"2")

@@ -17,6 +17,10 @@ from meshkit.queue.port import DeadLetteredError, Message
 PATIENCE = 20.0
 
 
+def unheard() -> None:
+    """Take it that nothing was missed."""
+
+
 async def ignore(_message: Message) -> None:
     """Handle a message without doing anything."""
 
@@ -113,7 +117,7 @@ async def test_a_full_queue_refuses(bounds: QueueBounds) -> None:
     async def hear(message: Message) -> None:
         heard.append(message)
 
-    async with MemoryQueue(bounds=bounds) as queue, queue.listen(["topic"], hear):
+    async with MemoryQueue(bounds=bounds) as queue, queue.listen(["topic"], hear, missed=unheard):
         async with queue.work("jobs", ["topic"], hold(gate, entered), concurrency=1), asyncio.TaskGroup() as senders:
             for _ in range(2):
                 senders.create_task(queue.publish("topic", b"x" * 10))
@@ -204,7 +208,7 @@ async def test_a_slow_listener_loses_the_oldest() -> None:
         heard.append(message.body)
         await hold(gate, entered)(message)
 
-    async with MemoryQueue(bounds=QueueBounds(listener=3)) as queue, queue.listen(["topic"], handler):
+    async with MemoryQueue(bounds=QueueBounds(listener=3)) as queue, queue.listen(["topic"], handler, missed=unheard):
         with capture_logs() as logs:
             for number in range(10):
                 await queue.publish("topic", b"%d" % number, mandatory=False)
@@ -242,3 +246,30 @@ async def test_senseless_workers_are_refused(concurrency: int, delivery_limit: i
         with pytest.raises(ValueError, match="1 or more"):
             async with queue.work("jobs", [], ignore, concurrency=concurrency, delivery_limit=delivery_limit):
                 pass
+
+
+async def test_a_listener_is_told_what_it_missed() -> None:
+    """Whoever listens is told when messages were dropped unheard, and when its handler failed."""
+    missed: list[str] = []
+    heard = asyncio.Event()
+    failed = asyncio.Event()
+
+    async def hear(message: Message) -> None:
+        if message.body == b"bad":
+            failed.set()
+            raise ValueError("bad")
+        await heard.wait()
+
+    async with (
+        MemoryQueue(bounds=QueueBounds(listener=2)) as queue,
+        queue.listen(["topic"], hear, missed=lambda: missed.append("")),
+    ):
+        for number in range(5):
+            await queue.publish("topic", b"%d" % number, mandatory=False)
+        assert missed
+        missed.clear()
+        heard.set()
+        await queue.publish("topic", b"bad", mandatory=False)
+        await failed.wait()
+        await queue.publish("topic", b"after", mandatory=False)
+        assert missed

@@ -82,19 +82,23 @@ class DeleteFollowRequest(_message.Message):
 
     FOLLOWEE_ID_FIELD_NUMBER: _builtins.int
     FOLLOWER_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     followee_id: _builtins.int
     """Whom to unfollow."""
     follower_id: _builtins.int
     """Who unfollows. Optional; when given it must be the caller."""
+    request_id: _builtins.str
+    """As in CreateFollowRequest."""
     def __init__(
         self,
         *,
         followee_id: _builtins.int = ...,
         follower_id: _builtins.int = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["followee_id", b"followee_id", "follower_id", b"follower_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["followee_id", b"followee_id", "follower_id", b"follower_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

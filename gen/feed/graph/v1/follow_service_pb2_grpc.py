@@ -88,6 +88,8 @@ class FollowServiceServicer:
 
     def DeleteFollow(self, request, context):
         """The caller stops following an account. Doing it twice is not an error.
+
+        Errors: PERMISSION_DENIED for another's `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

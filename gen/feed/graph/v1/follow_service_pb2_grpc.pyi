@@ -40,7 +40,10 @@ class FollowServiceStub:
     `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
     """
     DeleteFollow: _grpc.UnaryUnaryMultiCallable[_follow_service_pb2.DeleteFollowRequest, _follow_service_pb2.DeleteFollowResponse]
-    """The caller stops following an account. Doing it twice is not an error."""
+    """The caller stops following an account. Doing it twice is not an error.
+
+    Errors: PERMISSION_DENIED for another's `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
+    """
     IsFollowing: _grpc.UnaryUnaryMultiCallable[_follow_service_pb2.IsFollowingRequest, _follow_service_pb2.IsFollowingResponse]
     """Whether the caller follows an account."""
     ListFollowers: _grpc.UnaryUnaryMultiCallable[_follow_service_pb2.ListFollowersRequest, _follow_service_pb2.ListFollowersResponse]
@@ -67,7 +70,10 @@ class FollowServiceAsyncStub(FollowServiceStub):
     `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
     """
     DeleteFollow: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.DeleteFollowRequest, _follow_service_pb2.DeleteFollowResponse]  # type: ignore[assignment]
-    """The caller stops following an account. Doing it twice is not an error."""
+    """The caller stops following an account. Doing it twice is not an error.
+
+    Errors: PERMISSION_DENIED for another's `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
+    """
     IsFollowing: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.IsFollowingRequest, _follow_service_pb2.IsFollowingResponse]  # type: ignore[assignment]
     """Whether the caller follows an account."""
     ListFollowers: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.ListFollowersRequest, _follow_service_pb2.ListFollowersResponse]  # type: ignore[assignment]
@@ -103,7 +109,10 @@ class FollowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _follow_service_pb2.DeleteFollowRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_follow_service_pb2.DeleteFollowResponse, _abc.Awaitable[_follow_service_pb2.DeleteFollowResponse]]:
-        """The caller stops following an account. Doing it twice is not an error."""
+        """The caller stops following an account. Doing it twice is not an error.
+
+        Errors: PERMISSION_DENIED for another's `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
+        """
 
     @_abc_1.abstractmethod
     def IsFollowing(

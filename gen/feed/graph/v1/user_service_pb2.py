@@ -28,7 +28,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n feed/graph/v1/user_service.proto\x12\rfeed.graph.v1\x1a\x18\x66\x65\x65\x64/graph/v1/user.proto\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\"\xfc\x01\n\x11\x43reateUserRequest\x12T\n\x08username\x18\x01 \x01(\tBB\xa2\xbb\x18>\x08\x01\"\x12[A-Za-z0-9_]{3,30}*&3 to 30 letters, digits or underscores\x12\x1c\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x06\xa2\xbb\x18\x02\x18\x64\x12\x14\n\x03\x62io\x18\x03 \x01(\tB\x07\xa2\xbb\x18\x03\x18\xf4\x03\x12]\n\nrequest_id\x18\x04 \x01(\tBI\xa2\xbb\x18\x45\"\x13[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores\"7\n\x12\x43reateUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.feed.graph.v1.User\")\n\x0eGetUserRequest\x12\x17\n\x07user_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\"4\n\x0fGetUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.feed.graph.v1.User\"/\n\x11LookupUserRequest\x12\x1a\n\x08username\x18\x01 \x01(\tB\x08\xa2\xbb\x18\x04\x08\x01\x18\x64\"7\n\x12LookupUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.feed.graph.v1.User\"o\n\x11UpdateUserRequest\x12)\n\x04user\x18\x01 \x01(\x0b\x32\x13.feed.graph.v1.UserB\x06\xa2\xbb\x18\x02\x08\x01\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"7\n\x12UpdateUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.feed.graph.v1.User2\xee\x03\n\x0bUserService\x12q\n\nCreateUser\x12 .feed.graph.v1.CreateUserRequest\x1a!.feed.graph.v1.CreateUserResponse\"\x1e\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x14\"\t/v1/users:\x01*b\x04user\x12o\n\x07GetUser\x12\x1d.feed.graph.v1.GetUserRequest\x1a\x1e.feed.graph.v1.GetUserResponse\"%\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x1b\x12\x13/v1/users/{user_id}b\x04user\x12u\n\nLookupUser\x12 .feed.graph.v1.LookupUserRequest\x1a!.feed.graph.v1.LookupUserResponse\"\"\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x18\x12\x10/v1/users:lookupb\x04user\x12\x83\x01\n\nUpdateUser\x12 .feed.graph.v1.UpdateUserRequest\x1a!.feed.graph.v1.UpdateUserResponse\"0\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02&2\x18/v1/users/{user.user_id}:\x04userb\x04userb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n feed/graph/v1/user_service.proto\x12\rfeed.graph.v1\x1a\x18\x66\x65\x65\x64/graph/v1/user.proto\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\"\xfc\x01\n\x11\x43reateUserRequest\x12T\n\x08username\x18\x01 \x01(\tBB\xa2\xbb\x18>\x08\x01\"\x12[A-Za-z0-9_]{3,30}*&3 to 30 letters, digits or underscores\x12\x1c\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x06\xa2\xbb\x18\x02\x18\x64\x12\x14\n\x03\x62io\x18\x03 \x01(\tB\x07\xa2\xbb\x18\x03\x18\xf4\x03\x12]\n\nrequest_id\x18\x04 \x01(\tBI\xa2\xbb\x18\x45\"\x13[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores\"7\n\x12\x43reateUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.feed.graph.v1.User\")\n\x0eGetUserRequest\x12\x17\n\x07user_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\"4\n\x0fGetUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.feed.graph.v1.User\"/\n\x11LookupUserRequest\x12\x1a\n\x08username\x18\x01 \x01(\tB\x08\xa2\xbb\x18\x04\x08\x01\x18\x64\"7\n\x12LookupUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.feed.graph.v1.User\"\xce\x01\n\x11UpdateUserRequest\x12)\n\x04user\x18\x01 \x01(\x0b\x32\x13.feed.graph.v1.UserB\x06\xa2\xbb\x18\x02\x08\x01\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12]\n\nrequest_id\x18\x03 \x01(\tBI\xa2\xbb\x18\x45\"\x13[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores\"7\n\x12UpdateUserResponse\x12!\n\x04user\x18\x01 \x01(\x0b\x32\x13.feed.graph.v1.User2\xee\x03\n\x0bUserService\x12q\n\nCreateUser\x12 .feed.graph.v1.CreateUserRequest\x1a!.feed.graph.v1.CreateUserResponse\"\x1e\xa8\xbb\x18\x02\x82\xd3\xe4\x93\x02\x14\"\t/v1/users:\x01*b\x04user\x12o\n\x07GetUser\x12\x1d.feed.graph.v1.GetUserRequest\x1a\x1e.feed.graph.v1.GetUserResponse\"%\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x1b\x12\x13/v1/users/{user_id}b\x04user\x12u\n\nLookupUser\x12 .feed.graph.v1.LookupUserRequest\x1a!.feed.graph.v1.LookupUserResponse\"\"\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x18\x12\x10/v1/users:lookupb\x04user\x12\x83\x01\n\nUpdateUser\x12 .feed.graph.v1.UpdateUserRequest\x1a!.feed.graph.v1.UpdateUserResponse\"0\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02&2\x18/v1/users/{user.user_id}:\x04userb\x04userb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,6 +49,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOOKUPUSERREQUEST'].fields_by_name['username']._serialized_options = b'\242\273\030\004\010\001\030d'
   _globals['_UPDATEUSERREQUEST'].fields_by_name['user']._loaded_options = None
   _globals['_UPDATEUSERREQUEST'].fields_by_name['user']._serialized_options = b'\242\273\030\002\010\001'
+  _globals['_UPDATEUSERREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_UPDATEUSERREQUEST'].fields_by_name['request_id']._serialized_options = b'\242\273\030E\"\023[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores'
   _globals['_USERSERVICE'].methods_by_name['CreateUser']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['CreateUser']._serialized_options = b'\250\273\030\002\202\323\344\223\002\024\"\t/v1/users:\001*b\004user'
   _globals['_USERSERVICE'].methods_by_name['GetUser']._loaded_options = None
@@ -69,10 +71,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOOKUPUSERREQUEST']._serialized_end=624
   _globals['_LOOKUPUSERRESPONSE']._serialized_start=626
   _globals['_LOOKUPUSERRESPONSE']._serialized_end=681
-  _globals['_UPDATEUSERREQUEST']._serialized_start=683
-  _globals['_UPDATEUSERREQUEST']._serialized_end=794
-  _globals['_UPDATEUSERRESPONSE']._serialized_start=796
-  _globals['_UPDATEUSERRESPONSE']._serialized_end=851
-  _globals['_USERSERVICE']._serialized_start=854
-  _globals['_USERSERVICE']._serialized_end=1348
+  _globals['_UPDATEUSERREQUEST']._serialized_start=684
+  _globals['_UPDATEUSERREQUEST']._serialized_end=890
+  _globals['_UPDATEUSERRESPONSE']._serialized_start=892
+  _globals['_UPDATEUSERRESPONSE']._serialized_end=947
+  _globals['_USERSERVICE']._serialized_start=950
+  _globals['_USERSERVICE']._serialized_end=1444
 # @@protoc_insertion_point(module_scope)

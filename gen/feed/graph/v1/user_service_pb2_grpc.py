@@ -88,7 +88,8 @@ class UserServiceServicer:
     def UpdateUser(self, request, context):
         """Edits the caller's own profile.
 
-        Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's profile; NOT_FOUND.
+        Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's profile; NOT_FOUND;
+        ALREADY_EXISTS when `request_id` was used with another body.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,7 +46,8 @@ class UserServiceStub:
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.UpdateUserRequest, _user_service_pb2.UpdateUserResponse]
     """Edits the caller's own profile.
 
-    Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's profile; NOT_FOUND.
+    Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's profile; NOT_FOUND;
+    ALREADY_EXISTS when `request_id` was used with another body.
     """
 
 @_typing.type_check_only
@@ -67,7 +68,8 @@ class UserServiceAsyncStub(UserServiceStub):
     UpdateUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.UpdateUserRequest, _user_service_pb2.UpdateUserResponse]  # type: ignore[assignment]
     """Edits the caller's own profile.
 
-    Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's profile; NOT_FOUND.
+    Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's profile; NOT_FOUND;
+    ALREADY_EXISTS when `request_id` was used with another body.
     """
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -109,7 +111,8 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_user_service_pb2.UpdateUserResponse, _abc.Awaitable[_user_service_pb2.UpdateUserResponse]]:
         """Edits the caller's own profile.
 
-        Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's profile; NOT_FOUND.
+        Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's profile; NOT_FOUND;
+        ALREADY_EXISTS when `request_id` was used with another body.
         """
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

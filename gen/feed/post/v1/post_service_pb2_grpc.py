@@ -79,8 +79,8 @@ class PostServiceServicer:
     def CreatePost(self, request, context):
         """Publishes a post as the caller.
 
-        Errors: INVALID_ARGUMENT for content or URLs outside their limits; PERMISSION_DENIED for another's `user_id`;
-        NOT_FOUND when the caller has no account; ALREADY_EXISTS when `request_id` was used with another body.
+        Errors: INVALID_ARGUMENT for content or URLs outside their limits; PERMISSION_DENIED for another's `user_id`; ALREADY_EXISTS when
+        `request_id` was used with another body.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +106,8 @@ class PostServiceServicer:
     def DeletePost(self, request, context):
         """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
 
-        Errors: PERMISSION_DENIED for another's post; NOT_FOUND when there never was one.
+        Errors: PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
+        another body.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

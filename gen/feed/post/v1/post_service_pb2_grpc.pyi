@@ -36,8 +36,8 @@ class PostServiceStub:
     CreatePost: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.CreatePostRequest, _post_service_pb2.CreatePostResponse]
     """Publishes a post as the caller.
 
-    Errors: INVALID_ARGUMENT for content or URLs outside their limits; PERMISSION_DENIED for another's `user_id`;
-    NOT_FOUND when the caller has no account; ALREADY_EXISTS when `request_id` was used with another body.
+    Errors: INVALID_ARGUMENT for content or URLs outside their limits; PERMISSION_DENIED for another's `user_id`; ALREADY_EXISTS when
+    `request_id` was used with another body.
     """
     GetPost: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.GetPostRequest, _post_service_pb2.GetPostResponse]
     """One post. Errors: NOT_FOUND when there is none, or it was deleted."""
@@ -50,7 +50,8 @@ class PostServiceStub:
     DeletePost: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.DeletePostRequest, _post_service_pb2.DeletePostResponse]
     """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
 
-    Errors: PERMISSION_DENIED for another's post; NOT_FOUND when there never was one.
+    Errors: PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
+    another body.
     """
     ListUserPosts: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.ListUserPostsRequest, _post_service_pb2.ListUserPostsResponse]
     """An author's posts, newest first. An author without an account has none.
@@ -70,8 +71,8 @@ class PostServiceAsyncStub(PostServiceStub):
     CreatePost: _aio.UnaryUnaryMultiCallable[_post_service_pb2.CreatePostRequest, _post_service_pb2.CreatePostResponse]  # type: ignore[assignment]
     """Publishes a post as the caller.
 
-    Errors: INVALID_ARGUMENT for content or URLs outside their limits; PERMISSION_DENIED for another's `user_id`;
-    NOT_FOUND when the caller has no account; ALREADY_EXISTS when `request_id` was used with another body.
+    Errors: INVALID_ARGUMENT for content or URLs outside their limits; PERMISSION_DENIED for another's `user_id`; ALREADY_EXISTS when
+    `request_id` was used with another body.
     """
     GetPost: _aio.UnaryUnaryMultiCallable[_post_service_pb2.GetPostRequest, _post_service_pb2.GetPostResponse]  # type: ignore[assignment]
     """One post. Errors: NOT_FOUND when there is none, or it was deleted."""
@@ -84,7 +85,8 @@ class PostServiceAsyncStub(PostServiceStub):
     DeletePost: _aio.UnaryUnaryMultiCallable[_post_service_pb2.DeletePostRequest, _post_service_pb2.DeletePostResponse]  # type: ignore[assignment]
     """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
 
-    Errors: PERMISSION_DENIED for another's post; NOT_FOUND when there never was one.
+    Errors: PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
+    another body.
     """
     ListUserPosts: _aio.UnaryUnaryMultiCallable[_post_service_pb2.ListUserPostsRequest, _post_service_pb2.ListUserPostsResponse]  # type: ignore[assignment]
     """An author's posts, newest first. An author without an account has none.
@@ -107,8 +109,8 @@ class PostServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_post_service_pb2.CreatePostResponse, _abc.Awaitable[_post_service_pb2.CreatePostResponse]]:
         """Publishes a post as the caller.
 
-        Errors: INVALID_ARGUMENT for content or URLs outside their limits; PERMISSION_DENIED for another's `user_id`;
-        NOT_FOUND when the caller has no account; ALREADY_EXISTS when `request_id` was used with another body.
+        Errors: INVALID_ARGUMENT for content or URLs outside their limits; PERMISSION_DENIED for another's `user_id`; ALREADY_EXISTS when
+        `request_id` was used with another body.
         """
 
     @_abc_1.abstractmethod
@@ -139,7 +141,8 @@ class PostServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_post_service_pb2.DeletePostResponse, _abc.Awaitable[_post_service_pb2.DeletePostResponse]]:
         """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
 
-        Errors: PERMISSION_DENIED for another's post; NOT_FOUND when there never was one.
+        Errors: PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
+        another body.
         """
 
     @_abc_1.abstractmethod
