@@ -14,9 +14,11 @@ import aiohttp
 
 from gateway import descriptors, openapi
 from gateway.bootstrap import bootstrap
+from gateway.drain import drain
 from gateway.replies import OPENAPI_PATH
 from gateway.settings import GatewaySettings
 from meshkit.process import Child, ChildError, child
+from meshkit.sockets import socket_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +33,24 @@ class Gateway:
 async def run_envoy(settings: GatewaySettings, folder: Path) -> AsyncIterator[Gateway]:
     """Run Envoy for the length of a block, which begins when it answers. It does not wait for the services: see GET /healthz.
 
+    At the end it takes no new connections, and up to ten seconds are left for the requests that are under way.
     The folder gets its configuration, the descriptors and the log `envoy.log`.
 
     Raises:
         ChildError: there is no Envoy, the port is taken, or Envoy refused its configuration.
         ValueError: the settings do not fit the contracts.
     """
-    bound = settings.model_copy(update={"port": _bindable(settings.host, settings.port)})
-    url = f"http://{_reachable(bound.host)}:{bound.port}"
-    config = write_config(bound, folder)
-    arguments = ["--disable-hot-restart", "--concurrency", str(bound.concurrency), "--log-level", bound.log_level]
-    argv: list[str | Path] = [envoy_path(), "-c", config, *arguments]
-    async with child(argv, name="Envoy", log=folder / "envoy.log", ready=_answers(url)) as process:
-        yield Gateway(url, process)
+    with socket_path(folder, "admin.sock") as admin:
+        bound = settings.model_copy(update={"port": _bindable(settings.host, settings.port), "admin": settings.admin or admin})
+        url = f"http://{_reachable(bound.host)}:{bound.port}"
+        config = write_config(bound, folder)
+        arguments = ["--disable-hot-restart", "--concurrency", str(bound.concurrency), "--log-level", bound.log_level]
+        argv: list[str | Path] = [envoy_path(), "-c", config, *arguments]
+        async with child(argv, name="Envoy", log=folder / "envoy.log", ready=_answers(url)) as process:
+            try:
+                yield Gateway(url, process)
+            finally:
+                await drain(process, bound.admin or admin)
 
 
 def write_config(settings: GatewaySettings, folder: Path) -> Path:

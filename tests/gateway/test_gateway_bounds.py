@@ -16,7 +16,7 @@ from gateway.settings import GatewaySettings, RateLimit
 from meshkit.auth import Issuer
 from meshkit.process import ChildError
 from tests.gateway.rest import Rest
-from tests.gateway.servicer import SERVICES, Upstream, serve
+from tests.gateway.servicer import SERVICES, Odd, Upstream, serve
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -117,3 +117,30 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+async def test_a_stop_lets_requests_finish(settings: GatewaySettings, upstream: Upstream, issuer: Issuer, tmp_path: Path) -> None:
+    """A gateway that is stopped answers what it has taken, and takes nothing new."""
+    patient = settings.model_copy(update={"request_timeout": 10.0})
+    async with aiohttp.ClientSession() as session:
+        async with run_envoy(patient, tmp_path) as gateway:
+            rest = Rest(gateway.url, session, issuer.user_token(7))
+            answer = asyncio.create_task(rest.call("GET", f"/v1/posts/{int(Odd.HELD)}"))
+            await upstream.held.wait()
+            release = asyncio.create_task(_release_once_closed(gateway.url, upstream))
+        await release
+        assert (await answer).status == 200
+
+
+async def _release_once_closed(url: str, upstream: Upstream) -> None:
+    """Let the held call go as soon as nobody can connect any more."""
+    host, port = url.removeprefix("http://").split(":")
+    while True:
+        try:
+            _, writer = await asyncio.open_connection(host, int(port))
+        except ConnectionResetError:
+            continue  # it was closing just then
+        except ConnectionRefusedError:
+            break
+        writer.close()
+    upstream.let_go.set()

@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from cli.mesh import Mesh
-from tests.mesh.conftest import People, eventually
+from tests.mesh.conftest import People, Someone, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -180,3 +180,36 @@ async def test_profiles_and_lists(someone: People) -> None:
 
 async def _is(reading: Awaitable[list[str]], expected: list[str]) -> bool:
     return await reading == expected
+
+
+async def test_the_biggest_page_is_answered(someone: People) -> None:
+    """A page of a hundred posts of the greatest length comes whole, though it is several megabytes."""
+    author = await someone()
+    content = "\u6f22" * 10_000
+    for _ in range(101):
+        await author.publish(content)
+    await eventually(lambda: _is_long(author, 100))
+    page = await author.get("/v1/feed?page_size=100")
+    assert page.status == 200
+    assert {item["post"]["content"] for item in page.body["items"]} == {content}
+    assert (await author.get(f"/v1/users/{author.user_id}/posts?page_size=100")).status == 200
+
+
+async def test_a_timeline_that_cannot_be_read_is_rebuilt(mesh: Mesh, someone: People) -> None:
+    """A timeline of a format that this release does not know harms nobody: it is rebuilt, and deliveries go on."""
+    author, follower = await someone(), await someone()
+    await follower.follow(author)
+    first = await author.publish("first")
+    await eventually(lambda: _is(follower.feed(), [first]))
+    async with Redis.from_url(mesh.redis_url) as redis:
+        for user in (author, follower):
+            for key in [key async for key in redis.scan_iter(f"*:{user.user_id}")]:
+                if not key.startswith(b"follow-changes"):
+                    await redis.set(key, "written by somebody else")
+    second = await author.publish("second")
+    await eventually(lambda: _is(follower.feed(), [second, first]))
+    await eventually(lambda: _is(author.feed(), [second, first]))
+
+
+async def _is_long(user: Someone, length: int) -> bool:
+    return len(await user.feed("?page_size=100")) == length
