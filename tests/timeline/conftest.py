@@ -1,0 +1,56 @@
+"""The servers that keep timelines, and what tests of the timeline service share."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from itertools import count
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from redis.asyncio import Redis
+
+from meshkit.valkey import private_valkey
+from tests.timeline.home import Home, World
+from timeline_svc.redis_store import RedisTimelineStore, open_redis
+
+# Each runs an empty server for the length of a block and gives its URL. A server joins the suite by a line here.
+SERVERS: dict[str, Callable[[Path], AbstractAsyncContextManager[str]]] = {"valkey": private_valkey}
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session", params=SERVERS)
+async def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """Run one server for all tests; they share nothing because each has users of its own."""
+    async with SERVERS[request.param](tmp_path_factory.mktemp(request.param)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def users() -> Iterator[int]:
+    """Give user ids that no other test has."""
+    return count(1_000)
+
+
+@pytest.fixture
+def user(users: Iterator[int]) -> int:
+    """Give a user of the test's own."""
+    return next(users)
+
+
+@pytest.fixture
+async def redis(server: str) -> AsyncIterator[Redis]:
+    """Look into the server past the store."""
+    async with Redis.from_url(server) as client:
+        yield client
+
+
+@pytest.fixture
+async def store(server: str) -> AsyncIterator[RedisTimelineStore]:
+    """Open the store."""
+    async with open_redis(server) as opened:
+        yield opened
+
+
+@pytest.fixture
+def home(store: RedisTimelineStore, users: Iterator[int]) -> Home:
+    """Put a home feed together over an empty world."""
+    return Home(store, World(), users)

@@ -1,0 +1,117 @@
+"""The graph and post services, as the timeline service calls them, over the world in dictionaries; and its own service's client."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from feed.event.v1 import event_pb2
+from feed.graph.v1 import follow_service_pb2, follow_service_pb2_grpc
+from feed.post.v1 import post_service_pb2, post_service_pb2_grpc
+from feed.timeline.v1 import timeline_service_pb2_grpc
+from google.protobuf.descriptor import ServiceDescriptor
+
+from meshkit.auth import Issuer
+from meshkit.queue.memory import MemoryQueue
+from meshkit.rpc.edge import SERVICE_TOKEN_METADATA
+from meshkit.rpc.server import Listen, serving
+from meshkit.topics import FOLLOW_CHANGED, POST_CHANGED
+from tests.timeline.home import World
+from timeline_svc.__main__ import running
+from timeline_svc.settings import TimelineSettings
+
+DESCRIPTORS: tuple[ServiceDescriptor, ...] = (
+    follow_service_pb2.DESCRIPTOR.services_by_name["FollowService"],
+    post_service_pb2.DESCRIPTOR.services_by_name["PostService"],
+)
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Follows(follow_service_pb2_grpc.FollowServiceServicer):
+    """The edges, over gRPC."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def ListFolloweeIds(  # noqa: D102, N802
+        self, request: follow_service_pb2.ListFolloweeIdsRequest, _context: Context
+    ) -> follow_service_pb2.ListFolloweeIdsResponse:
+        followees = [user for user in await self._world.followees(request.user_id) if user > request.after_user_id]
+        return follow_service_pb2.ListFolloweeIdsResponse(followee_ids=followees[: request.limit])
+
+
+class Posts(post_service_pb2_grpc.PostServiceServicer):
+    """The posts, over gRPC."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def LookupPosts(  # noqa: D102, N802
+        self, request: post_service_pb2.LookupPostsRequest, _context: Context
+    ) -> post_service_pb2.LookupPostsResponse:
+        return post_service_pb2.LookupPostsResponse(
+            posts=[self._world.posts[post_id] for post_id in await self._world.lookup(request.post_ids)]
+        )
+
+    async def ListAuthorEntries(  # noqa: D102, N802
+        self, request: post_service_pb2.ListAuthorEntriesRequest, _context: Context
+    ) -> post_service_pb2.ListAuthorEntriesResponse:
+        before = request.before_post_id or None
+        entries = await self._world.by_authors(request.author_ids, before=before, limit=request.limit)
+        authors = [post_service_pb2.AuthorEntries(author_id=author, post_ids=ids) for author, ids in entries.items()]
+        return post_service_pb2.ListAuthorEntriesResponse(authors=authors)
+
+
+@dataclass
+class Timelines:
+    """A running timeline service: its stub, and what it takes to call it."""
+
+    stub: "timeline_service_pb2_grpc.TimelineServiceAsyncStub"  # known to type checkers only
+    world: World
+    queue: MemoryQueue
+    issuer: Issuer
+    service_token: str
+
+    def user(self, user_id: int) -> tuple[tuple[str, str], ...]:
+        """Give the metadata of a user's call."""
+        return (("authorization", f"Bearer {self.issuer.user_token(user_id)}"),)
+
+    def service(self) -> tuple[tuple[str, str], ...]:
+        """Give the metadata of another service's call."""
+        return ((SERVICE_TOKEN_METADATA, self.service_token),)
+
+    async def follow_changed(self, follower_id: int, followee_id: int, version: int, *, following: bool) -> None:
+        """Tell the service that an edge changed; returns when it is applied."""
+        changed = event_pb2.FollowChanged(
+            follower_id=follower_id, followee_id=followee_id, edge_version=version, following=following
+        )
+        await self.queue.publish(FOLLOW_CHANGED, event_pb2.Event(follow_changed=changed).SerializeToString())
+
+    async def post_changed(self, post_id: int, version: int) -> None:
+        """Broadcast that a post changed."""
+        changed = event_pb2.PostChanged(post_id=post_id, version=version)
+        await self.queue.publish(POST_CHANGED, event_pb2.Event(post_changed=changed).SerializeToString(), mandatory=False)
+
+
+@asynccontextmanager
+async def timelines(redis_url: str, folder: Path) -> AsyncIterator[Timelines]:
+    """Run the timeline service beside its peers."""
+    world, settings = World(), TimelineSettings(data_dir=folder, redis_url=redis_url, timeline_listen="127.0.0.1:0")
+    follows, posts = Follows(world), Posts(world)  # type: ignore[abstract]  # only what is called
+    issuer = Issuer.load_or_create(settings.keys_dir)
+    services = settings.service_tokens("fanout")
+
+    def register(server: grpc.aio.Server) -> None:
+        follow_service_pb2_grpc.add_FollowServiceServicer_to_server(follows, server)
+        post_service_pb2_grpc.add_PostServiceServicer_to_server(posts, server)
+
+    async with AsyncExitStack() as stack:
+        peers = await stack.enter_async_context(serving(Listen(), settings.user_tokens(), services, DESCRIPTORS, register))
+        queue = await stack.enter_async_context(MemoryQueue())
+        settings = settings.model_copy(update={"graph_address": peers, "post_address": peers})
+        address = await stack.enter_async_context(running(settings, queue))
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
+        stub: timeline_service_pb2_grpc.TimelineServiceAsyncStub = timeline_service_pb2_grpc.TimelineServiceStub(channel)
+        yield Timelines(stub, world, queue, issuer, services.mint())

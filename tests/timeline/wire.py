@@ -1,0 +1,59 @@
+"""A proxy between the store and its server, which counts round trips and can fall silent."""
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_CHUNK = 65_536
+
+
+class Wire:
+    """What passes between clients and a server. A round trip begins when a client speaks after the server has spoken."""
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self.round_trips = 0
+        self.silent = False
+
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one client."""
+        parts = urlsplit(self._server)
+        if parts.scheme == "unix":
+            upstream_reader, upstream_writer = await asyncio.open_unix_connection(parts.path)
+        else:
+            upstream_reader, upstream_writer = await asyncio.open_connection(parts.hostname, parts.port)
+        asking = False
+
+        async def up() -> None:
+            nonlocal asking
+            while data := await reader.read(_CHUNK):
+                self.round_trips += not asking
+                asking = True
+                if not self.silent:
+                    upstream_writer.write(data)
+            upstream_writer.close()
+
+        async def down() -> None:
+            nonlocal asking
+            while data := await upstream_reader.read(_CHUNK):
+                asking = False
+                writer.write(data)
+            writer.close()
+
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(up())
+            tasks.create_task(down())
+
+
+@asynccontextmanager
+async def wire_to(server: str) -> AsyncIterator[tuple[Wire, str]]:
+    """Put a proxy in front of a server and give it with its URL."""
+    wire = Wire(server)
+    with tempfile.TemporaryDirectory(prefix="feedmesh-") as folder:
+        path = Path(folder) / "wire.sock"
+        listening = await asyncio.start_unix_server(wire.connect, str(path))
+        async with listening:
+            yield wire, f"unix://{path}"
