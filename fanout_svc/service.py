@@ -60,12 +60,10 @@ class Planner:
             async with room:
                 await self._chunks.send(chunk)
 
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for chunk in chunks:
-                    tasks.create_task(send(chunk))
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from failures
+        results = await asyncio.gather(*map(send, chunks), return_exceptions=True)
+        for failure in results:
+            if failure is not None:
+                raise failure
 
 
 class Worker:

@@ -53,4 +53,4 @@ class FollowChanges:
             return
         recent = await self._puller.since(followee_id, window.floor, limit=REBUILT_ENTRIES)
         entries = [Entry(post_id, followee_id) for post_id in recent.post_ids]
-        await self._store.merge_home(follower_id, entries, recent.floor, ready=False)
+        await self._store.add_home(follower_id, entries, recent.floor)

@@ -106,10 +106,10 @@ class HomeFeed:
     async def _rebuild(self, viewer_ids: list[int]) -> None:
         (viewer_id,) = viewer_ids
         # First it takes pushes, then the past is pulled and merged in: what is published meanwhile comes by one way or both.
-        await self._store.begin_home(viewer_id)
+        generation = await self._store.begin_home(viewer_id)
         entries = await self._puller.newest(viewer_id, before=None, need=REBUILT_ENTRIES)
         floor = entries[-1].post_id if len(entries) == REBUILT_ENTRIES else 0
-        await self._store.merge_home(viewer_id, entries[::-1], floor, ready=True)
+        await self._store.complete_home(viewer_id, generation, entries[::-1], floor)
 
     async def _settle(self, viewer_id: int, home: HomeWindow) -> None:
         if home.oldest_change:

@@ -4,12 +4,16 @@
 
 All parts are 16 bytes, big-endian. An entry is `post_id ‖ author_id`; entries ascend by post id, so the newest stand at the end.
 Slack is up to 16 empty parts that new entries are written into: appending to a Redis string would double its allocation instead.
-The trailer is `format (1) ‖ state (1) ‖ slack count (2) ‖ entry count (4) ‖ floor (8)`; it stands at the end so that one
-GETRANGE of the tail brings it together with the newest entries.
+The trailer is `format (1) ‖ state (1) ‖ slack count (1) ‖ generation (3) ‖ entry count (2) ‖ floor (8)`; it stands at the end so
+that one GETRANGE of the tail brings it together with the newest entries.
+
+The generation is random, and new each time that a timeline is begun: what was read for one that is lost meanwhile must not complete
+the next one.
 
 The floor is the id from which on the timeline is complete: below it only the tables know more. 0: it is complete to its beginning.
 """
 
+import secrets
 import struct
 from dataclasses import dataclass
 from enum import Enum
@@ -17,8 +21,9 @@ from typing import Self
 
 ENTRY_BYTES = 16
 SLACK = 16
+GENERATION_BYTES = 3
 _FORMAT = 1
-_TRAILER = struct.Struct(">BBHIQ")
+_TRAILER = struct.Struct(">BBB3sHQ")
 
 
 class State(Enum):
@@ -55,7 +60,7 @@ class Window:
         """Decode the end of a packed timeline, or all of it; None where there is none, or none of this format."""
         if len(tail) < ENTRY_BYTES or len(tail) % ENTRY_BYTES:
             return None
-        form, state, slack, count, floor = _TRAILER.unpack_from(tail, len(tail) - ENTRY_BYTES)
+        form, state, slack, _, count, floor = _TRAILER.unpack_from(tail, len(tail) - ENTRY_BYTES)
         if form != _FORMAT:
             return None
         read = len(tail) // ENTRY_BYTES - 1 - slack
@@ -74,6 +79,7 @@ def pack_entries(entries: list[Entry]) -> bytes:
     return struct.pack(f">{len(numbers)}Q", *numbers)
 
 
-def empty_timeline(state: State) -> bytes:
-    """Give a packed timeline without entries."""
-    return bytes(SLACK * ENTRY_BYTES) + _TRAILER.pack(_FORMAT, state.value, SLACK, 0, 0)
+def new_timeline() -> bytes:
+    """Give a packed timeline without entries, of a new generation, that is not ready."""
+    generation = secrets.token_bytes(GENERATION_BYTES)
+    return bytes(SLACK * ENTRY_BYTES) + _TRAILER.pack(_FORMAT, State.REBUILDING.value, SLACK, generation, 0, 0)

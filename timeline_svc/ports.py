@@ -37,11 +37,17 @@ class TimelineStore(Protocol):
     async def push_home(self, entry: Entry, user_ids: Sequence[int]) -> int:
         """Put an entry into the home timelines that exist; once, and in order. Give how many hold it."""
 
-    async def begin_home(self, user_id: int) -> None:
-        """Make an empty home timeline that takes pushes and is not ready, if there is none."""
+    async def begin_home(self, user_id: int) -> bytes:
+        """Make an empty home timeline that takes pushes and is not ready, if there is none; give its generation."""
 
-    async def merge_home(self, user_id: int, entries: Sequence[Entry], floor: int, *, ready: bool) -> bool:
-        """Merge entries (ascending, complete from `floor` on) into a home timeline; False if there is none."""
+    async def complete_home(self, user_id: int, generation: bytes, entries: Sequence[Entry], floor: int) -> bool:
+        """Merge entries (ascending, complete from `floor` on) into the timeline that was begun, and make it ready.
+
+        False if it is no longer there, even if another one is: that may lack what was published in between.
+        """
+
+    async def add_home(self, user_id: int, entries: Sequence[Entry], floor: int) -> bool:
+        """Merge some more entries (ascending, complete from `floor` on) into a home timeline; False if there is none."""
 
     async def note_follow(self, follower_id: int, followee_id: int, version: int, *, following: bool) -> Noted:
         """Note a follow or unfollow; an unfollowed author's entries go, and stay hidden."""
@@ -55,11 +61,16 @@ class TimelineStore(Protocol):
     async def push_author(self, entry: Entry) -> None:
         """Put an entry among its author's recent posts, if they exist."""
 
-    async def begin_authors(self, author_ids: Sequence[int]) -> None:
-        """Make authors' recent posts that are empty, take pushes, and are not ready, where there are none."""
+    async def begin_authors(self, author_ids: Sequence[int]) -> dict[int, bytes]:
+        """Make authors' recent posts that are empty, take pushes, and are not ready, where there are none; give the generations."""
 
-    async def merge_authors(self, posts: Mapping[int, Sequence[int]], *, complete_below: int) -> None:
-        """Merge each author's newest post ids (descending) and make them ready; fewer than `complete_below` are all there are."""
+    async def complete_authors(
+        self, begun: Mapping[int, bytes], posts: Mapping[int, Sequence[int]], *, complete_below: int
+    ) -> None:
+        """Merge the newest post ids (descending) of each author that was begun, and make them ready.
+
+        Fewer than `complete_below` ids are all that the author has.
+        """
 
 
 class Graph(Protocol):

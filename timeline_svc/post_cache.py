@@ -15,7 +15,7 @@ from timeline_svc.ports import PostCopy, Posts
 
 _TRIES = 3
 _OVERHEAD_BYTES = 300
-_VERSIONS = 100_000
+_CHANGES = 100_000
 
 Loads = SingleFlight[int, dict[int, bytes | None]]
 
@@ -30,6 +30,14 @@ class _Cached:
     @property
     def size(self) -> int:
         return _OVERHEAD_BYTES + len(self.item or b"")
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """The newest version that was told of a post, and the number of that change among all."""
+
+    version: int
+    number: int
 
 
 class PostCache:
@@ -48,11 +56,26 @@ class PostCache:
         self._seconds = seconds
         self._size = 0
         self._cached: OrderedDict[int, _Cached] = OrderedDict()
-        self._versions: OrderedDict[int, int] = OrderedDict()
-        self._generation = 0
+        self._changed: OrderedDict[int, _Change] = OrderedDict()
+        self._change = 0
+        self._missed = 0
 
     async def items(self, post_ids: Sequence[int]) -> dict[int, bytes]:
         """Give those of the posts that exist, framed for the response. Raises UnavailableError when they cannot be loaded."""
+        found: dict[int, bytes | None] = {}
+        wanted = list(post_ids)
+        for _ in range(_TRIES):
+            seen = self._change
+            found |= await self._find(wanted)
+            # One post may have changed while another was loaded.
+            wanted = [post_id for post_id in post_ids if self._last_change(post_id) > seen]
+            if not wanted:
+                break
+        # A post that changes faster than it can be read is left out of this answer, not shown in an old version.
+        late = set(wanted)
+        return {post_id: item for post_id in post_ids if (item := found[post_id]) is not None and post_id not in late}
+
+    async def _find(self, post_ids: Sequence[int]) -> dict[int, bytes | None]:
         now = time.monotonic()
         found: dict[int, bytes | None] = {}
         missing = []
@@ -66,39 +89,43 @@ class PostCache:
         if missing:
             for task in self._loads.start(missing, self._load):
                 found |= await asyncio.shield(task)
-        return {post_id: item for post_id in post_ids if (item := found[post_id]) is not None}
+        return found
 
     def changed(self, post_id: int, version: int) -> None:
         """Take note that a post has a new version: the copy goes, and no older one is taken."""
-        self._versions[post_id] = max(version, self._versions.pop(post_id, 0))
-        if len(self._versions) > _VERSIONS:
-            self._versions.popitem(last=False)
+        self._change += 1
+        known = self._changed.pop(post_id, None)
+        self._changed[post_id] = _Change(max(version, known.version if known else 0), self._change)
+        if len(self._changed) > _CHANGES:
+            self._changed.popitem(last=False)
         self._loads.forget(post_id)
         self._drop(post_id)
 
     def missed_changes(self) -> None:
         """Take note that changes may have gone by unheard: every copy goes, also those that are being loaded."""
-        self._generation += 1
+        self._change += 1
+        self._missed = self._change
         for post_id in list(self._cached):
             self._drop(post_id)
 
-    async def _load(self, post_ids: list[int]) -> dict[int, bytes | None]:
-        loaded: dict[int, bytes | None] = {}
-        wanted = post_ids
-        for _ in range(_TRIES):
-            generation = self._generation
-            copies = await self._posts.lookup(wanted)
-            stale = [post_id for post_id in wanted if generation != self._generation or self._is_old(post_id, copies)]
-            for post_id in set(wanted).difference(stale):
-                loaded[post_id] = self._keep(post_id, copies.get(post_id))
-            wanted = stale
-            if not wanted:
-                break
-        # A post that changes faster than it can be read is left out of this answer, not shown in an old version.
-        return loaded | dict.fromkeys(wanted)
+    def _last_change(self, post_id: int) -> int:
+        """Give the number of the last change that may have touched a post."""
+        known = self._changed.get(post_id)
+        return max(self._missed, known.number if known else 0)
 
-    def _is_old(self, post_id: int, copies: dict[int, PostCopy]) -> bool:
-        return post_id in copies and copies[post_id].version < self._versions.get(post_id, 0)
+    async def _load(self, post_ids: list[int]) -> dict[int, bytes | None]:
+        seen = self._change
+        copies = await self._posts.lookup(post_ids)
+        return {post_id: self._take(post_id, copies.get(post_id), seen) for post_id in post_ids}
+
+    def _take(self, post_id: int, copy: PostCopy | None, seen: int) -> bytes | None:
+        """Keep a copy, unless the post changed while it was read; then whoever waits for it reads again."""
+        if self._last_change(post_id) > seen:
+            return None
+        known = self._changed.get(post_id)
+        if copy and known and copy.version < known.version:
+            return None
+        return self._keep(post_id, copy)
 
     def _keep(self, post_id: int, copy: PostCopy | None) -> bytes | None:
         self._drop(post_id)

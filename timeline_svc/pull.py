@@ -65,10 +65,11 @@ class Puller:
 
     async def _rebuild(self, author_ids: Sequence[int]) -> dict[int, Recent]:
         # In this order a post that is published meanwhile is either pushed into what was begun, or read from the tables.
-        await _or_none(self._store.begin_authors(author_ids))
+        begun = await _or_none(self._store.begin_authors(author_ids))
         recent = await self._from_tables(author_ids, before=None, limit=RECENT_POSTS)
         newest_first = {author: tuple(reversed(recent[author].post_ids)) for author in author_ids}
-        await _or_none(self._store.merge_authors(newest_first, complete_below=RECENT_POSTS))
+        if begun:
+            await _or_none(self._store.complete_authors(begun, newest_first, complete_below=RECENT_POSTS))
         return recent
 
     async def since(self, author_id: int, floor: int, *, limit: int) -> Recent:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from typing import cast
+from typing import Any, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -14,7 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from meshkit.buckets import bucket_of
 from meshkit.errors import UnavailableError
 from meshkit.ids import id_bytes, id_from
-from timeline_svc.packed import Entry, State, Window, empty_timeline, pack_entries, tail_bytes
+from timeline_svc.packed import Entry, State, Window, new_timeline, pack_entries, tail_bytes
 from timeline_svc.ports import HomeWindow, Noted
 
 HOME_CAP = 800
@@ -25,8 +25,6 @@ _KEYS_PER_PUSH = 500
 _CONNECTIONS = 64
 _HIDDEN = b"1"
 _AWAY = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, OSError)
-
-_BEGUN = empty_timeline(State.REBUILDING)
 
 
 def home_key(user_id: int) -> str:
@@ -44,6 +42,9 @@ def author_key(user_id: int) -> str:
     return f"author:{{{bucket_of(user_id)}}}:{user_id}"
 
 
+_Call = tuple[Sequence[str], Sequence[bytes | int]]
+
+
 class _Script:
     """A Lua script, sent by its hash; its text follows when the server does not know it."""
 
@@ -52,7 +53,7 @@ class _Script:
         self._text = (folder / "packed.lua").read_text() + (folder / f"{name}.lua").read_text()
         self._sha = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
-    async def call(self, redis: Redis, calls: Sequence[tuple[Sequence[str], Sequence[bytes | int]]]) -> list[int]:
+    async def call(self, redis: Redis, calls: Sequence[_Call]) -> list[Any]:
         """Run the script once for each (keys, arguments), all in one round trip. A script may run again: all are idempotent."""
         try:
             return await self._run(redis, calls)
@@ -60,11 +61,11 @@ class _Script:
             await redis.script_load(self._text)
             return await self._run(redis, calls)
 
-    async def _run(self, redis: Redis, calls: Sequence[tuple[Sequence[str], Sequence[bytes | int]]]) -> list[int]:
+    async def _run(self, redis: Redis, calls: Sequence[_Call]) -> list[Any]:
         pipeline = redis.pipeline(transaction=False)
         for keys, arguments in calls:
             pipeline.evalsha(self._sha, len(keys), *keys, *arguments)
-        return [int(result) for result in await pipeline.execute()]
+        return list(await pipeline.execute())
 
 
 class RedisTimelineStore:
@@ -97,15 +98,23 @@ class RedisTimelineStore:
         with _failures():
             return sum(await self._push.call(self._redis, [(part, (entry.pack(), HOME_CAP)) for part in slices]))
 
-    async def begin_home(self, user_id: int) -> None:
-        """Make an empty home timeline that takes pushes and is not ready, if there is none."""
+    async def begin_home(self, user_id: int) -> bytes:
+        """Make an empty home timeline that takes pushes and is not ready, if there is none; give its generation."""
         with _failures():
-            await self._begin.call(self._redis, [((home_key(user_id),), (_BEGUN, _HOME_SECONDS))])
+            (generation,) = await self._begin.call(self._redis, [((home_key(user_id),), (new_timeline(), _HOME_SECONDS))])
+        return bytes(generation)
 
-    async def merge_home(self, user_id: int, entries: Sequence[Entry], floor: int, *, ready: bool) -> bool:
-        """Merge entries (ascending, complete from `floor` on) into a home timeline; False if there is none."""
+    async def complete_home(self, user_id: int, generation: bytes, entries: Sequence[Entry], floor: int) -> bool:
+        """Merge entries (ascending, complete from `floor` on) into the timeline that was begun, and make it ready."""
+        return await self._merge_home(user_id, entries, floor, generation)
+
+    async def add_home(self, user_id: int, entries: Sequence[Entry], floor: int) -> bool:
+        """Merge some more entries (ascending, complete from `floor` on) into a home timeline; False if there is none."""
+        return await self._merge_home(user_id, entries, floor, b"")
+
+    async def _merge_home(self, user_id: int, entries: Sequence[Entry], floor: int, generation: bytes) -> bool:
         keys = (home_key(user_id), follow_changes_key(user_id))
-        arguments = (pack_entries(list(entries)), id_bytes(floor), int(ready), HOME_CAP)
+        arguments = (pack_entries(list(entries)), id_bytes(floor), HOME_CAP, generation)
         with _failures():
             return await self._merge.call(self._redis, [(keys, arguments)]) == [1]
 
@@ -136,18 +145,26 @@ class RedisTimelineStore:
         with _failures():
             await self._push.call(self._redis, [((author_key(entry.author_id),), (entry.pack(), AUTHOR_CAP))])
 
-    async def begin_authors(self, author_ids: Sequence[int]) -> None:
-        """Make authors' recent posts that are empty, take pushes, and are not ready, where there are none."""
+    async def begin_authors(self, author_ids: Sequence[int]) -> dict[int, bytes]:
+        """Make authors' recent posts that are empty, take pushes, and are not ready, where there are none; give the generations."""
+        calls: list[_Call] = [((author_key(author_id),), (new_timeline(), _AUTHOR_SECONDS)) for author_id in author_ids]
         with _failures():
-            await self._begin.call(self._redis, [((author_key(author),), (_BEGUN, _AUTHOR_SECONDS)) for author in author_ids])
+            generations = await self._begin.call(self._redis, calls)
+        return dict(zip(author_ids, generations, strict=True))
 
-    async def merge_authors(self, posts: Mapping[int, Sequence[int]], *, complete_below: int) -> None:
-        """Merge each author's newest post ids (descending) and make them ready; fewer than `complete_below` are all there are."""
-        calls: list[tuple[Sequence[str], Sequence[bytes | int]]] = []
-        for author_id, ids in posts.items():
+    async def complete_authors(
+        self, begun: Mapping[int, bytes], posts: Mapping[int, Sequence[int]], *, complete_below: int
+    ) -> None:
+        """Merge the newest post ids (descending) of each author that was begun, and make them ready.
+
+        Fewer than `complete_below` ids are all that the author has.
+        """
+        calls: list[_Call] = []
+        for author_id, generation in begun.items():
+            ids = posts[author_id]
             floor = 0 if len(ids) < complete_below else ids[-1]
             packed = pack_entries([Entry(post_id, author_id) for post_id in reversed(ids)])
-            calls.append(((author_key(author_id),), (packed, id_bytes(floor), 1, AUTHOR_CAP)))
+            calls.append(((author_key(author_id),), (packed, id_bytes(floor), AUTHOR_CAP, generation)))
         with _failures():
             await self._merge.call(self._redis, calls)
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
@@ -66,17 +67,24 @@ async def test_reflection_is_off_unless_asked_for(settings: GatewaySettings, ups
 
 async def listed_services(gateway: Gateway) -> set[str]:
     """Ask a gateway for its services, as grpcurl does: the request stream stays open while the answer is read."""
+
+    async def ask() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+        await answered.wait()
+
+    answered = asyncio.Event()
     async with grpc.aio.insecure_channel(gateway.url.removeprefix("http://")) as channel:
         call = channel.stream_stream(
             "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
             request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
             response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
-        )()
-        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
-        answer = await call.read()
-        assert isinstance(answer, reflection_pb2.ServerReflectionResponse)
-        await call.done_writing()
-        return {service.name for service in answer.list_services_response.service}
+        )(ask())
+        try:
+            async for answer in call:
+                return {service.name for service in answer.list_services_response.service}
+        finally:
+            answered.set()
+    raise AssertionError("no answer")
 
 
 async def test_a_taken_port_is_told_clearly(settings: GatewaySettings, tmp_path: Path) -> None:

@@ -21,6 +21,11 @@ from timeline_svc.pull import Puller
 from timeline_svc.servicer import encode_feed, frame_item
 
 
+async def complete(store: TimelineStore, user: int, entries: Sequence[Entry], floor: int) -> bool:
+    """Begin a home timeline if there is none, and make it ready with some entries."""
+    return await store.complete_home(user, await store.begin_home(user), entries, floor)
+
+
 class Gate:
     """Holds who comes through until it is opened."""
 

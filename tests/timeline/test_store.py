@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from meshkit.errors import UnavailableError
 from meshkit.ids import MAX_ID
+from tests.timeline.home import complete
 from tests.timeline.wire import wire_to
 from timeline_svc.packed import SLACK, Entry, State, Window
 from timeline_svc.ports import HomeWindow, Noted
@@ -46,7 +47,7 @@ ODD_IDS = [
 async def ready(store: RedisTimelineStore, user: int, *post_ids: int, floor: int = 0) -> None:
     """Make a timeline of the author's posts."""
     await store.begin_home(user)
-    assert await store.merge_home(user, [Entry(post_id, AUTHOR) for post_id in post_ids], floor, ready=True)
+    assert await complete(store, user, [Entry(post_id, AUTHOR) for post_id in post_ids], floor)
 
 
 async def window_of(store: RedisTimelineStore, user: int) -> Window:
@@ -172,7 +173,7 @@ async def test_pulled_and_live_entries_are_merged(store: RedisTimelineStore, use
     rebuilding = await window_of(store, user)
     assert (rebuilding.state, rebuilding.post_ids) == (State.REBUILDING, (15, 20, 40))
     pulled = [Entry(10, AUTHOR), Entry(20, OTHER), Entry(30, AUTHOR)]
-    assert await store.merge_home(user, pulled, 0, ready=True)
+    assert await complete(store, user, pulled, 0)
     expected = Window(State.READY, 0, (10, 15, 20, 30, 40), (AUTHOR, OTHER, OTHER, AUTHOR, OTHER), whole=True)
     assert await window_of(store, user) == expected
 
@@ -180,9 +181,9 @@ async def test_pulled_and_live_entries_are_merged(store: RedisTimelineStore, use
 async def test_a_merge_is_only_complete_from_the_higher_floor_on(store: RedisTimelineStore, user: int) -> None:
     """Of two floors the higher holds, whichever side has it, and what is below it goes."""
     await ready(store, user, 10, 20, 30, floor=5)
-    await store.merge_home(user, [Entry(15, OTHER), Entry(25, OTHER)], 15, ready=False)
+    await store.add_home(user, [Entry(15, OTHER), Entry(25, OTHER)], 15)
     assert (await window_of(store, user)).floor == 15
-    await store.merge_home(user, [Entry(12, OTHER), Entry(22, OTHER)], 12, ready=False)
+    await store.add_home(user, [Entry(12, OTHER), Entry(22, OTHER)], 12)
     window = await window_of(store, user)
     assert (window.floor, window.post_ids) == (15, (15, 20, 22, 25, 30))
 
@@ -190,24 +191,25 @@ async def test_a_merge_is_only_complete_from_the_higher_floor_on(store: RedisTim
 async def test_a_merge_is_cut_to_the_cap(store: RedisTimelineStore, user: int) -> None:
     """More than the cap is cut to the newest at once."""
     await ready(store, user, *range(2, 2 * HOME_CAP, 2))
-    await store.merge_home(user, [Entry(post_id, OTHER) for post_id in range(1, 2 * HOME_CAP, 2)], 0, ready=False)
+    await store.add_home(user, [Entry(post_id, OTHER) for post_id in range(1, 2 * HOME_CAP, 2)], 0)
     window = await window_of(store, user)
     assert (window.floor, list(window.post_ids)) == (HOME_CAP, list(range(HOME_CAP, 2 * HOME_CAP)))
 
 
 async def test_a_merge_into_nothing_is_refused(store: RedisTimelineStore, redis: Redis, user: int) -> None:
     """A timeline that was lost meanwhile is not made by a merge: pushes in between would be missing."""
-    assert not await store.merge_home(user, [Entry(10, AUTHOR)], 0, ready=True)
+    assert not await store.complete_home(user, b"abc", [Entry(10, AUTHOR)], 0)
+    assert not await store.add_home(user, [Entry(10, AUTHOR)], 0)
     assert not await redis.exists(home_key(user))
 
 
 async def test_only_a_rebuild_makes_a_timeline_ready(store: RedisTimelineStore, user: int) -> None:
     """A merge of one author's posts leaves the state as it is, whichever it is."""
     await store.begin_home(user)
-    await store.merge_home(user, [Entry(10, AUTHOR)], 0, ready=False)
+    await store.add_home(user, [Entry(10, AUTHOR)], 0)
     assert (await window_of(store, user)).state is State.REBUILDING
-    await store.merge_home(user, [], 0, ready=True)
-    await store.merge_home(user, [Entry(20, AUTHOR)], 0, ready=False)
+    await complete(store, user, [], 0)
+    await store.add_home(user, [Entry(20, AUTHOR)], 0)
     assert (await window_of(store, user)).state is State.READY
 
 
@@ -219,7 +221,7 @@ async def test_beginning_harms_no_timeline(store: RedisTimelineStore, redis: Red
         before = await redis.get(home_key(user))
         await store.begin_home(user)
         assert await redis.get(home_key(user)) == before
-        await store.merge_home(user, [Entry(5, AUTHOR)], 0, ready=True)
+        await complete(store, user, [Entry(5, AUTHOR)], 0)
 
 
 async def test_an_unfollowed_author_goes_and_stays_hidden(store: RedisTimelineStore, user: int) -> None:
@@ -238,7 +240,7 @@ async def test_a_merge_brings_nothing_of_hidden_authors(store: RedisTimelineStor
     """What was pulled before an unfollow and is merged after it leaves the author out."""
     await ready(store, user)
     await store.note_follow(user, AUTHOR, 100, following=False)
-    await store.merge_home(user, [Entry(10, AUTHOR), Entry(20, OTHER)], 0, ready=True)
+    await complete(store, user, [Entry(10, AUTHOR), Entry(20, OTHER)], 0)
     assert await ids_of(store, user) == [20]
 
 
@@ -248,7 +250,7 @@ async def test_following_again_shows_again(store: RedisTimelineStore, user: int)
     await store.note_follow(user, AUTHOR, 100, following=False)
     assert await store.note_follow(user, AUTHOR, 101, following=True) is Noted.NOTED
     await store.push_home(Entry(10, AUTHOR), [user])
-    await store.merge_home(user, [Entry(5, AUTHOR)], 0, ready=False)
+    await store.add_home(user, [Entry(5, AUTHOR)], 0)
     home = await store.read_home(user, None)
     assert home.window is not None
     assert (home.window.post_ids, home.hidden, home.oldest_change) == ((5, 10), frozenset(), 101)
@@ -315,7 +317,7 @@ async def test_odd_ids_keep_order_and_authors(store: RedisTimelineStore, user: i
 async def test_odd_ids_are_merged_in_order(store: RedisTimelineStore, user: int) -> None:
     """Merging orders them likewise, and takes none twice."""
     await ready(store, user, *ODD_IDS[::2])
-    await store.merge_home(user, [Entry(post_id, AUTHOR) for post_id in ODD_IDS[::3]], 0, ready=False)
+    await store.add_home(user, [Entry(post_id, AUTHOR) for post_id in ODD_IDS[::3]], 0)
     assert await ids_of(store, user) == sorted({*ODD_IDS[::2], *ODD_IDS[::3]})
 
 
@@ -324,7 +326,7 @@ async def test_hiding_one_odd_author_hides_no_other(store: RedisTimelineStore, u
     """An author is known by all eight bytes of the id."""
     await store.begin_home(user)
     entries = [Entry(number, author) for number, author in enumerate(ODD_IDS, start=1)]
-    await store.merge_home(user, entries, 0, ready=True)
+    await complete(store, user, entries, 0)
     await store.note_follow(user, gone, MAX_ID, following=False)
     assert list((await window_of(store, user)).author_ids) == [author for author in ODD_IDS if author != gone]
     assert (await store.read_home(user, None)).hidden == {gone}
@@ -362,7 +364,7 @@ async def test_a_page_is_one_round_trip(server: str, store: RedisTimelineStore, 
             lambda: counted.read_home(user, 20),
             lambda: counted.read_home(user, None),
             lambda: counted.push_home(Entry(HOME_CAP + 1, AUTHOR), [user, *range(10**15, 10**15 + 2_000)]),
-            lambda: counted.merge_home(user, [Entry(HOME_CAP + 2, AUTHOR)], 0, ready=False),
+            lambda: counted.add_home(user, [Entry(HOME_CAP + 2, AUTHOR)], 0),
             lambda: counted.read_authors(list(range(10**15, 10**15 + 300))),
         ):
             wire.round_trips = 0
@@ -393,13 +395,14 @@ async def test_a_failing_server_is_unavailable(tmp_path: Path) -> None:
             store.read_home(1, 20),
             store.push_home(Entry(1, 2), [1]),
             store.begin_home(1),
-            store.merge_home(1, [], 0, ready=True),
+            store.complete_home(1, b"abc", [], 0),
+            store.add_home(1, [], 0),
             store.note_follow(1, 2, 3, following=True),
             store.settle(1, 2),
             store.read_authors([1]),
             store.push_author(Entry(1, 2)),
             store.begin_authors([1]),
-            store.merge_authors({1: [2]}, complete_below=100),
+            store.complete_authors({1: b"abc"}, {1: [2]}, complete_below=100),
         ):
             with pytest.raises(UnavailableError):
                 await call
@@ -429,10 +432,11 @@ async def test_recent_posts_are_only_read_when_ready(store: RedisTimelineStore, 
     missing, begun, merged = (next(users) for _ in range(3))
     for author in (missing, begun, merged):
         await store.push_author(Entry(10, author))
-    await store.begin_authors([begun, merged])
+    begun_now = await store.begin_authors([begun, merged])
     for author in (begun, merged):
         await store.push_author(Entry(20, author))
-    await store.merge_authors({merged: [30, 10], missing: [10]}, complete_below=100)
+    generations = {merged: begun_now[merged], missing: b"abc"}
+    await store.complete_authors(generations, {merged: [30, 10], missing: [10]}, complete_below=100)
     windows = await store.read_authors([missing, begun, merged])
     assert windows == {merged: Window(State.READY, 0, (10, 20, 30), (merged,) * 3, whole=True)}
     assert await store.read_authors([]) == {}
@@ -441,9 +445,9 @@ async def test_recent_posts_are_only_read_when_ready(store: RedisTimelineStore, 
 async def test_recent_posts_know_how_far_down_they_go(store: RedisTimelineStore, users: Iterator[int]) -> None:
     """Fewer posts than were asked for are all; else the floor is the last; and the cap keeps the newest."""
     few, many = next(users), next(users)
-    await store.begin_authors([few, many])
+    begun_now = await store.begin_authors([few, many])
     newest_first = list(range(AUTHOR_CAP, 0, -1))
-    await store.merge_authors({few: newest_first[1:], many: newest_first}, complete_below=AUTHOR_CAP)
+    await store.complete_authors(begun_now, {few: newest_first[1:], many: newest_first}, complete_below=AUTHOR_CAP)
     windows = await store.read_authors([few, many])
     assert (windows[few].floor, windows[many].floor) == (0, 1)
     for post_id in range(AUTHOR_CAP + 1, AUTHOR_CAP + 2 * SLACK):
@@ -458,8 +462,8 @@ async def test_what_is_kept_is_not_kept_for_ever(store: RedisTimelineStore, redi
     await ready(store, user, 10, 20)
     await store.push_home(Entry(15, AUTHOR), [user])
     await store.note_follow(user, OTHER, 100, following=False)
-    await store.begin_authors([user])
-    await store.merge_authors({user: [10]}, complete_below=100)
+    begun_now = await store.begin_authors([user])
+    await store.complete_authors(begun_now, {user: [10]}, complete_below=100)
     for key in (home_key(user), follow_changes_key(user), author_key(user)):
         assert await redis.ttl(key) > 0
     await redis.expire(home_key(user), 100)

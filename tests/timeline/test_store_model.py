@@ -34,6 +34,7 @@ class TimelineMachine(RuleBasedStateMachine):
         self.user = user
         self.authors: dict[int, int] = {}
         self.exists = False
+        self.generation = b"none"
         self.ready = False
         self.floor = 0
         self.entries: dict[int, int] = {}
@@ -68,23 +69,44 @@ class TimelineMachine(RuleBasedStateMachine):
     @rule()
     def begin(self) -> None:
         """Begin a timeline if there is none."""
-        self.run(self.store.begin_home(self.user))
+        generation = self.run(self.store.begin_home(self.user))
+        assert (generation == self.generation) is self.exists
+        self.generation = generation
         if not self.exists:
             self.exists, self.ready, self.floor, self.entries = True, False, 0, {}
         self.check()
 
-    @rule(post_ids=st.sets(POSTS, max_size=14), author=AUTHORS, floored=st.booleans(), ready=st.booleans())
-    def merge(self, post_ids: set[int], author: int, *, floored: bool, ready: bool) -> None:
-        """Merge posts, complete to the beginning or only from the first of them on."""
-        entries = [Entry(post_id, self.authors.setdefault(post_id, author)) for post_id in sorted(post_ids)]
-        floor = entries[0].post_id if floored and entries else 0
-        assert self.run(self.store.merge_home(self.user, entries, floor, ready=ready)) is self.exists
+    @rule(post_ids=st.sets(POSTS, max_size=14), author=AUTHORS, floored=st.booleans())
+    def add(self, post_ids: set[int], author: int, *, floored: bool) -> None:
+        """Merge some more posts, complete to the beginning or only from the first of them on."""
+        entries, floor = self.pulled(post_ids, author, floored=floored)
+        assert self.run(self.store.add_home(self.user, entries, floor)) is self.exists
         if self.exists:
-            self.ready |= ready
-            self.floor = max(self.floor, floor)
-            self.entries |= {entry.post_id: entry.author_id for entry in entries}
-            self.drop(self.hidden())
+            self.merge(entries, floor)
         self.check()
+
+    @rule(post_ids=st.sets(POSTS, max_size=14), author=AUTHORS, floored=st.booleans(), lost=st.booleans())
+    def complete(self, post_ids: set[int], author: int, *, floored: bool, lost: bool) -> None:
+        """Complete the timeline that was begun, or try so with one that was begun before it was lost."""
+        entries, floor = self.pulled(post_ids, author, floored=floored)
+        generation = b"old" if lost else self.generation
+        taken = self.exists and not lost
+        assert self.run(self.store.complete_home(self.user, generation, entries, floor)) is taken
+        if taken:
+            self.ready = True
+            self.merge(entries, floor)
+        self.check()
+
+    def pulled(self, post_ids: set[int], author: int, *, floored: bool) -> tuple[list[Entry], int]:
+        """Give entries as a pull brings them, and their floor."""
+        entries = [Entry(post_id, self.authors.setdefault(post_id, author)) for post_id in sorted(post_ids)]
+        return entries, entries[0].post_id if floored and entries else 0
+
+    def merge(self, entries: list[Entry], floor: int) -> None:
+        """Do to the model what a merge does."""
+        self.floor = max(self.floor, floor)
+        self.entries |= {entry.post_id: entry.author_id for entry in entries}
+        self.drop(self.hidden())
 
     @rule(author=AUTHORS, version=VERSIONS, following=st.booleans())
     def note_follow(self, author: int, version: int, *, following: bool) -> None:

@@ -1,11 +1,13 @@
 -- Merges pulled entries into a timeline that exists. KEYS: the timeline, and for a home timeline the viewer's follow changes.
--- ARGV: the entries (packed, ascending), the id from which on they are complete (8 bytes), '1' to make the timeline ready, the cap.
--- Entries of authors unfollowed meanwhile are dropped. Returns 0 when the timeline is missing.
+-- ARGV: the entries (packed, ascending), the id from which on they are complete (8 bytes), the cap, and the generation of the timeline
+-- that they make ready; the empty string when they are only some more, which fit any.
+-- Entries of authors unfollowed meanwhile are dropped. Returns 0 when the timeline is missing, or another one than was begun.
 local timeline = open(redis.call('GET', KEYS[1]) or '')
-if not timeline then
+local pulled, floor, cap, generation = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local ready = generation ~= ''
+if not timeline or (ready and generation ~= timeline.generation) then
   return 0
 end
-local pulled, floor, ready, cap = ARGV[1], ARGV[2], ARGV[3] == '1', tonumber(ARGV[4])
 local live = string.sub(timeline.bytes, 1, timeline.count * PART)
 if compare(timeline.floor, 1, floor, 1) > 0 then
   floor = timeline.floor
@@ -33,5 +35,5 @@ while left <= #live or right <= #pulled do
   end
 end
 local hidden = KEYS[2] and follow_changes(KEYS[2]) or {}
-write(KEYS[1], filter(table.concat(merged), hidden, floor), ready and READY or timeline.state, floor, cap)
+write(KEYS[1], filter(table.concat(merged), hidden, floor), ready and READY or timeline.state, timeline.generation, floor, cap)
 return 1

@@ -15,6 +15,6 @@ if not timeline then
 end
 if gone == '1' then
   local live = string.sub(timeline.bytes, 1, timeline.count * PART)
-  write(KEYS[2], filter(live, { [author] = true }, timeline.floor), timeline.state, timeline.floor, cap)
+  write(KEYS[2], filter(live, { [author] = true }, timeline.floor), timeline.state, timeline.generation, timeline.floor, cap)
 end
 return 2

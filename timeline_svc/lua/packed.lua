@@ -2,7 +2,7 @@
 -- Ids are compared as two 32-bit halves: Lua's numbers hold 53 bits, and its string comparison depends on the server's locale.
 local PART, SLACK, FORMAT, REBUILDING, READY = 16, 16, 1, 0, 1
 local EMPTY = string.rep('\0', PART)
-local TRAILER = '>BBI2I4I4I4'
+local TRAILER = '>BBBc3I2I4I4'
 
 local function id_at(bytes, position)
   local high, low = struct.unpack('>I4I4', bytes, position)
@@ -24,16 +24,23 @@ local function open(bytes)
   if #bytes < PART or #bytes % PART ~= 0 then
     return nil
   end
-  local format, state, slack, count, high, low = struct.unpack(TRAILER, bytes, #bytes - PART + 1)
+  local format, state, slack, generation, count, high, low = struct.unpack(TRAILER, bytes, #bytes - PART + 1)
   if format ~= FORMAT then
     return nil
   end
-  return { bytes = bytes, state = state, slack = slack, count = count, floor = struct.pack('>I4I4', high, low) }
+  return {
+    bytes = bytes,
+    state = state,
+    slack = slack,
+    generation = generation,
+    count = count,
+    floor = struct.pack('>I4I4', high, low),
+  }
 end
 
 -- Writes entries (packed, ascending) as a whole timeline with fresh slack. More than `cap` entries are cut to the newest, and the floor
 -- rises to the first that stays. The time to live stays.
-local function write(key, entries, state, floor, cap)
+local function write(key, entries, state, generation, floor, cap)
   local count = #entries / PART
   if count > cap then
     entries = string.sub(entries, -cap * PART)
@@ -41,7 +48,7 @@ local function write(key, entries, state, floor, cap)
     count = cap
   end
   local high, low = id_at(floor, 1)
-  local trailer = struct.pack(TRAILER, FORMAT, state, SLACK, count, high, low)
+  local trailer = struct.pack(TRAILER, FORMAT, state, SLACK, generation, count, high, low)
   redis.call('SET', key, entries .. string.rep(EMPTY, SLACK) .. trailer, 'KEEPTTL')
 end
 

@@ -13,7 +13,7 @@ local function splice(key)
   if not present then
     local before = string.sub(timeline.bytes, 1, place * PART)
     local after = string.sub(timeline.bytes, place * PART + 1, timeline.count * PART)
-    write(key, before .. entry .. after, timeline.state, timeline.floor, cap)
+    write(key, before .. entry .. after, timeline.state, timeline.generation, timeline.floor, cap)
   end
 end
 
@@ -24,7 +24,7 @@ for _, key in ipairs(KEYS) do
     local is_newest = tail.count == 0 or compare(entry, 1, tail.bytes, newest) > 0
     if is_newest and tail.slack > 0 and compare(entry, 1, tail.floor, 1) >= 0 then
       local high, low = id_at(tail.floor, 1)
-      local trailer = struct.pack(TRAILER, FORMAT, tail.state, tail.slack - 1, tail.count + 1, high, low)
+      local trailer = struct.pack(TRAILER, FORMAT, tail.state, tail.slack - 1, tail.generation, tail.count + 1, high, low)
       redis.call('SETRANGE', key, tail.count * PART, entry .. string.rep(EMPTY, tail.slack - 1) .. trailer)
     else
       splice(key)

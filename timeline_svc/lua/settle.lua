@@ -13,7 +13,7 @@ end
 local timeline = open(redis.call('GET', KEYS[2]) or '')
 if timeline and next(hidden) then
   local live = string.sub(timeline.bytes, 1, timeline.count * PART)
-  write(KEYS[2], filter(live, hidden, timeline.floor), timeline.state, timeline.floor, tonumber(ARGV[2]))
+  write(KEYS[2], filter(live, hidden, timeline.floor), timeline.state, timeline.generation, timeline.floor, tonumber(ARGV[2]))
 end
 for _, author in ipairs(old) do
   redis.call('HDEL', KEYS[1], author)
