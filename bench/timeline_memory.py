@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures what 800 timeline entries cost in Valkey in three forms.
 
-Run it from the project's root with `.venv/bin/python docs/measure_timeline_memory.py`. It starts a private Valkey of its own in a
+Run it from the project's root with `.venv/bin/python bench/timeline_memory.py`. It starts a private Valkey of its own in a
 temporary folder, and stops it again.
 """
 
@@ -37,8 +37,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         async with private_valkey(Path(folder)) as url, Redis.from_url(url) as redis:
             store = RedisTimelineStore(redis)
-            await store.begin_home(_VIEWER)
-            await store.merge_home(_VIEWER, [], 0, ready=True)
+            await store.complete_home(_VIEWER, await store.begin_home(_VIEWER), [], 0)
             most = 0
             for entry in entries:
                 await store.push_home(entry, [_VIEWER])
