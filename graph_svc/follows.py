@@ -4,7 +4,7 @@ from graph_svc.domain import Follow, FollowerPosition, FollowerRange
 from graph_svc.users import follower_count_key, following_count_key, profile_key
 from meshkit.clock import now_ms
 from meshkit.ids import MAX_ID, id_bytes, id_from
-from meshkit.table.port import Add, AtVersion, Check, Delete, Existence, Key, Operation, Put, Table
+from meshkit.table.port import Add, AtVersion, Check, Condition, Delete, Existence, Key, Operation, Put, Table
 
 # Longer than clocks of different machines, or of one before and after a restart, can be apart.
 _ENDED_SECONDS = 7 * 86_400
@@ -30,12 +30,17 @@ class FollowRepository:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def creation(self, follow: Follow) -> list[Operation]:
-        """Make the operations that create an edge: the first two demand both accounts, the next two that there is none yet."""
+    def creation(self, follow: Follow, ended: Condition) -> list[Operation]:
+        """Make the operations that create an edge.
+
+        The first two demand both accounts, the third that what is noted of an earlier edge's end is as it was seen, the next two
+        that there is no edge.
+        """
         version = id_bytes(follow.version)
         return [
             Check(profile_key(follow.followee_id), Existence.PRESENT),
             Check(profile_key(follow.follower_id), Existence.PRESENT),
+            Check(_ended_key(follow.follower_id, follow.followee_id), ended or Existence.ABSENT),
             Put(following_key(follow.follower_id, follow.followee_id), version, condition=Existence.ABSENT),
             Put(followers_key(follow.followee_id, follow.follower_id), version, condition=Existence.ABSENT),
             Add(following_count_key(follow.follower_id), 1),
@@ -52,10 +57,13 @@ class FollowRepository:
             Add(follower_count_key(follow.followee_id), -1),
         ]
 
-    async def ended(self, follower_id: int, followee_id: int) -> int:
-        """Give the version with which an edge ended lately, or 0: a new one must have a larger version, whatever the clock says."""
+    async def ended(self, follower_id: int, followee_id: int) -> tuple[int, Condition]:
+        """Give the version with which an edge ended lately, or 0, and the condition that this is still so.
+
+        A new edge must have a larger version, whatever the clock says.
+        """
         item = await self._table.get(_ended_key(follower_id, followee_id))
-        return id_from(item.value) if item else 0
+        return (id_from(item.value), AtVersion(item.version)) if item else (0, None)
 
     async def get(self, follower_id: int, followee_id: int) -> tuple[Follow, AtVersion] | None:
         """Give an edge and the condition that it is still the same."""

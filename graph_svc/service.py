@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 
 from graph_svc.domain import Follow, FollowChanged, FollowerPosition, FollowerRange, Profile, User, check_not_self
 from graph_svc.follows import FollowRepository
-from graph_svc.users import UserRepository, decode_profile, encode_profile, username_key
+from graph_svc.users import UserRepository, decode_profile, encode_profile, profile_key, username_key
 from meshkit.errors import AlreadyExistsError, NotFoundError, OverloadedError
 from meshkit.ids import IdGenerator, id_bytes, id_from
 from meshkit.outbox import Event, Outbox, outbox_record
 from meshkit.requests import RequestId, answer_record, first_answer, remember
-from meshkit.table.port import ConditionFailedError, Table
+from meshkit.table.port import Condition, ConditionFailedError, Operation, Table
 
 _TRIES = 8
 
@@ -112,27 +112,40 @@ class FollowService:
 
         """
         check_not_self(follower_id, followee_id)
-        ended = await self._follows.ended(follower_id, followee_id)
-        follow = Follow(follower_id, followee_id, max(self._ids.next(), ended + 1))
+        # Nearly always there was no earlier edge: that is looked at only when the write says otherwise.
+        ended, unchanged = 0, None
+        for _ in range(_TRIES):
+            follow = Follow(follower_id, followee_id, max(self._ids.next(), ended + 1))
+            failed = await self._create(follow, unchanged, request)
+            if failed is None:
+                return follow
+            if made := await self._made(follow, request, failed):
+                return made
+            ended, unchanged = await self._follows.ended(follower_id, followee_id)
+        raise _too_many_changes()
+
+    async def _create(self, follow: Follow, ended: Condition, request: RequestId | None) -> Operation | None:
+        """Write an edge, and send its event; or give the operation whose condition does not hold."""
         event = self._encode(self._ids.next(), FollowChanged(follow, following=True))
         answered = [answer_record(request, id_bytes(follow.version))] if request else []
+        operations = [*answered, *self._follows.creation(follow, ended), outbox_record(event)]
         try:
-            await self._table.write(*answered, *self._follows.creation(follow), outbox_record(event))
+            await self._table.write(*operations)
         except ConditionFailedError as failure:
-            return await self._why_not_made(follow, request, failure.index - len(answered))
+            return operations[failure.index]
         self._outbox.send(event)
-        return follow
+        return None
 
-    async def _why_not_made(self, follow: Follow, request: RequestId | None, failed: int) -> Follow:
-        if failed < 0 and request and (answer := await first_answer(self._table, request)):
+    async def _made(self, follow: Follow, request: RequestId | None, failed: Operation) -> Follow | None:
+        """Give the edge that is there already, or that the request made first; None when it is worth another try."""
+        if request and failed.key == request.key and (answer := await first_answer(self._table, request)):
             return replace(follow, version=id_from(answer))
-        if failed == 0:
-            raise user_not_found("followee_id")
-        if failed == 1:
-            raise user_not_found("follower_id")
+        for user_id, field in ((follow.followee_id, "followee_id"), (follow.follower_id, "follower_id")):
+            if failed.key == profile_key(user_id):
+                raise user_not_found(field)
         existing = await self._follows.get(follow.follower_id, follow.followee_id)
-        if existing is None:  # unfollowed between the write and this read
-            return await self.follow(follow.follower_id, follow.followee_id, request)
+        if existing is None:
+            return None
         await remember(self._table, request, id_bytes(existing[0].version))
         return existing[0]
 

@@ -6,7 +6,7 @@ from meshkit.clock import now_ms
 from meshkit.ids import time_ms_of
 from timeline_svc.feed import REBUILT_ENTRIES, SETTLED_AFTER_MS
 from timeline_svc.packed import Entry
-from timeline_svc.ports import Graph, Noted, TimelineStore
+from timeline_svc.ports import Graph, TimelineStore
 from timeline_svc.pull import Puller
 
 
@@ -42,15 +42,13 @@ class FollowChanges:
         if now_ms() - time_ms_of(version) > SETTLED_AFTER_MS // 2:
             # Newer changes of the edge may be forgotten already: what counts is how it stands now.
             following = await self._graph.is_following(follower_id, followee_id)
-        noted = await self._store.note_follow(follower_id, followee_id, version, following=following)
-        if following and noted is Noted.NOTED:
-            await self._backfill(follower_id, followee_id)
+        floor = await self._store.note_follow(follower_id, followee_id, version, following=following)
+        if following and floor is not None:
+            await self._backfill(follower_id, followee_id, floor)
 
-    async def _backfill(self, follower_id: int, followee_id: int) -> None:
+    async def _backfill(self, follower_id: int, followee_id: int, floor: int) -> None:
         """Merge in the followee's posts as far down as the timeline reaches: fewer would cut the others' off there too."""
-        window = (await self._store.read_home(follower_id, 1)).window
-        if window is None:
-            return
-        recent = await self._puller.since(followee_id, window.floor, limit=REBUILT_ENTRIES)
-        entries = [Entry(post_id, followee_id) for post_id in recent.post_ids]
-        await self._store.add_home(follower_id, entries, recent.floor)
+        recent = await self._puller.since(followee_id, floor, limit=REBUILT_ENTRIES)
+        if recent.post_ids:
+            entries = [Entry(post_id, followee_id) for post_id in recent.post_ids]
+            await self._store.add_home(follower_id, entries, recent.floor)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
 
 from timeline_svc.packed import Entry, Window
@@ -15,14 +14,6 @@ class HomeWindow:
     window: Window | None
     hidden: frozenset[int] = frozenset()
     oldest_change: int = 0
-
-
-class Noted(Enum):
-    """What came of noting a follow change."""
-
-    OUTDATED = 0
-    NO_TIMELINE = 1
-    NOTED = 2
 
 
 class TimelineStore(Protocol):
@@ -49,8 +40,11 @@ class TimelineStore(Protocol):
     async def add_home(self, user_id: int, entries: Sequence[Entry], floor: int) -> bool:
         """Merge some more entries (ascending, complete from `floor` on) into a home timeline; False if there is none."""
 
-    async def note_follow(self, follower_id: int, followee_id: int, version: int, *, following: bool) -> Noted:
-        """Note a follow or unfollow; an unfollowed author's entries go, and stay hidden."""
+    async def note_follow(self, follower_id: int, followee_id: int, version: int, *, following: bool) -> int | None:
+        """Note a follow or unfollow; an unfollowed author's entries go, and stay hidden.
+
+        Give the floor of the follower's timeline; None if there is no timeline, or a newer change of the same edge is noted.
+        """
 
     async def settle(self, user_id: int, before_version: int) -> None:
         """Forget follow changes older than a version."""

@@ -15,7 +15,7 @@ from meshkit.buckets import bucket_of
 from meshkit.errors import UnavailableError
 from meshkit.ids import id_bytes, id_from
 from timeline_svc.packed import Entry, State, Window, new_timeline, pack_entries, tail_bytes
-from timeline_svc.ports import HomeWindow, Noted
+from timeline_svc.ports import HomeWindow
 
 HOME_CAP = 800
 AUTHOR_CAP = 100
@@ -118,12 +118,13 @@ class RedisTimelineStore:
         with _failures():
             return await self._merge.call(self._redis, [(keys, arguments)]) == [1]
 
-    async def note_follow(self, follower_id: int, followee_id: int, version: int, *, following: bool) -> Noted:
-        """Note a follow or unfollow; an unfollowed author's entries go, and stay hidden."""
+    async def note_follow(self, follower_id: int, followee_id: int, version: int, *, following: bool) -> int | None:
+        """Note a follow or unfollow; an unfollowed author's entries go, and stay hidden. Give the timeline's floor."""
         keys = (follow_changes_key(follower_id), home_key(follower_id))
         arguments = (id_bytes(followee_id), id_bytes(version), int(not following), _HOME_SECONDS + 86_400, HOME_CAP)
         with _failures():
-            return Noted((await self._note_follow.call(self._redis, [(keys, arguments)]))[0])
+            (floor,) = await self._note_follow.call(self._redis, [(keys, arguments)])
+        return None if floor is None else id_from(floor)
 
     async def settle(self, user_id: int, before_version: int) -> None:
         """Forget follow changes older than a version."""

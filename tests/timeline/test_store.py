@@ -15,7 +15,7 @@ from meshkit.ids import MAX_ID
 from tests.timeline.home import complete
 from tests.timeline.wire import wire_to
 from timeline_svc.packed import SLACK, Entry, State, Window
-from timeline_svc.ports import HomeWindow, Noted
+from timeline_svc.ports import HomeWindow
 from timeline_svc.redis_store import AUTHOR_CAP, HOME_CAP, RedisTimelineStore, author_key, follow_changes_key, home_key, open_redis
 
 AUTHOR, OTHER = 7, 8
@@ -228,7 +228,7 @@ async def test_an_unfollowed_author_goes_and_stays_hidden(store: RedisTimelineSt
     """The author's entries are removed, one that comes late is named hidden, and others stay."""
     await ready(store, user, 10, 20)
     await store.push_home(Entry(15, OTHER), [user])
-    assert await store.note_follow(user, AUTHOR, 100, following=False) is Noted.NOTED
+    assert await store.note_follow(user, AUTHOR, 100, following=False) == 0
     await store.push_home(Entry(30, AUTHOR), [user])
     home = await store.read_home(user, None)
     assert home.window is not None
@@ -248,7 +248,7 @@ async def test_following_again_shows_again(store: RedisTimelineStore, user: int)
     """A newer follow lifts the hiding: what is pushed and merged then stays."""
     await ready(store, user)
     await store.note_follow(user, AUTHOR, 100, following=False)
-    assert await store.note_follow(user, AUTHOR, 101, following=True) is Noted.NOTED
+    assert await store.note_follow(user, AUTHOR, 101, following=True) == 0
     await store.push_home(Entry(10, AUTHOR), [user])
     await store.add_home(user, [Entry(5, AUTHOR)], 0)
     home = await store.read_home(user, None)
@@ -263,21 +263,21 @@ async def test_an_older_change_is_ignored(store: RedisTimelineStore, redis: Redi
     newest = 2**63 + 1
     await store.note_follow(user, AUTHOR, newest, following=following)
     before = await redis.get(home_key(user)), await redis.hgetall(follow_changes_key(user))
-    assert await store.note_follow(user, AUTHOR, newest - 1, following=not following) is Noted.OUTDATED
+    assert await store.note_follow(user, AUTHOR, newest - 1, following=not following) is None
     assert (await redis.get(home_key(user)), await redis.hgetall(follow_changes_key(user))) == before
-    assert await store.note_follow(user, OTHER, 1, following=True) is Noted.NOTED
+    assert await store.note_follow(user, OTHER, 1, following=True) == 0
 
 
 async def test_a_repeated_change_is_applied_again(store: RedisTimelineStore, user: int) -> None:
     """The same change once more is not outdated: its first try may have ended half way."""
     await ready(store, user)
     answers = [await store.note_follow(user, AUTHOR, 100, following=True) for _ in range(2)]
-    assert answers == [Noted.NOTED, Noted.NOTED]
+    assert answers == [0, 0]
 
 
 async def test_a_change_without_a_timeline_is_kept(store: RedisTimelineStore, user: int) -> None:
     """Without a timeline a change is noted all the same, because a rebuild may be reading the edges."""
-    assert await store.note_follow(user, AUTHOR, 100, following=False) is Noted.NO_TIMELINE
+    assert await store.note_follow(user, AUTHOR, 100, following=False) is None
     assert await store.read_home(user, None) == HomeWindow(None, frozenset({AUTHOR}), 100)
     await ready(store, user, 10)
     assert await ids_of(store, user) == []

@@ -13,7 +13,6 @@ from redis.asyncio import Redis
 
 from timeline_svc import redis_store
 from timeline_svc.packed import SLACK, Entry, State
-from timeline_svc.ports import Noted
 from timeline_svc.redis_store import RedisTimelineStore, home_key, open_redis
 
 CAP = 8
@@ -113,9 +112,9 @@ class TimelineMachine(RuleBasedStateMachine):
         """Note a follow or an unfollow, in any order of versions."""
         noted = self.run(self.store.note_follow(self.user, author, version, following=following))
         if author in self.changes and self.changes[author][0] > version:
-            assert noted is Noted.OUTDATED
+            assert noted is None
         else:
-            assert noted is (Noted.NOTED if self.exists else Noted.NO_TIMELINE)
+            assert noted == (self.floor if self.exists else None)
             self.changes[author] = version, not following
             if not following:
                 self.drop({author})
