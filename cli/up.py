@@ -38,9 +38,8 @@ def up(
     try:
         with _only_one(wanted.data_dir):
             run(_run(wanted, data_dir))
-    except* (ChildError, OSError, AlreadyRunningError) as failures:
-        for failure in _leaves(failures):
-            Console(stderr=True).print(f"feedmesh: {failure}", highlight=False, markup=False, soft_wrap=True)
+    except (ChildError, OSError, AlreadyRunningError, ValueError) as failure:
+        Console(stderr=True).print(f"feedmesh: {failure}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(options.FAILED) from None
 
 
@@ -66,11 +65,3 @@ def _only_one(data_dir: Path) -> Iterator[None]:
                 f"a mesh is running on {data_dir} already: stop it, or give --data-dir another folder"
             ) from None
         yield
-
-
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error

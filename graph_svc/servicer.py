@@ -8,7 +8,8 @@ from feed.graph.v1 import follow_pb2, follow_service_pb2, follow_service_pb2_grp
 
 from graph_svc.domain import Follow, FollowerPosition, FollowerRange, Profile, User
 from graph_svc.service import FollowService, UserService
-from meshkit.errors import PermissionDeniedError
+from meshkit.buckets import BUCKETS
+from meshkit.errors import PermissionDeniedError, invalid_field
 from meshkit.ids import time_ms_of
 from meshkit.paging import PageTokens, page_size
 from meshkit.rpc.convert import masked_fields, request_id, timestamp
@@ -110,8 +111,8 @@ class FollowServicer(follow_service_pb2_grpc.FollowServiceServicer):
         self, request: follow_service_pb2.ListFollowerRangeRequest, context: Context
     ) -> follow_service_pb2.ListFollowerRangeResponse:
         within = FollowerRange(
-            _position(request.range.start) if request.range.HasField("start") else None,
-            _position(request.range.end) if request.range.HasField("end") else None,
+            _position("start", request.range.start) if request.range.HasField("start") else None,
+            _position("end", request.range.end) if request.range.HasField("end") else None,
         )
         positions, on = await self._follows.follower_range(request.user_id, within, limit=_limit(request.limit))
         return follow_service_pb2.ListFollowerRangeResponse(
@@ -134,7 +135,9 @@ def _limit(requested: int) -> int:
     return min(requested or _MAX_IDS, _MAX_IDS)
 
 
-def _position(position: follow_pb2.FollowerPosition) -> FollowerPosition:
+def _position(end: str, position: follow_pb2.FollowerPosition) -> FollowerPosition:
+    if position.bucket > BUCKETS:
+        raise invalid_field(f"range.{end}.bucket", f"must be at most {BUCKETS:,}, the end of the last one")
     return FollowerPosition(position.bucket, position.user_id)
 
 

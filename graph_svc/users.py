@@ -32,7 +32,8 @@ def following_count_key(user_id: int) -> Key:
 
 def username_key(username: str) -> Key:
     """Where the owner of a username is noted, the same for every spelling of its case."""
-    return Key(b"username/" + username.lower().encode(), b"owner")
+    # Of bytes, only A to Z are lowered: Unicode would make a plain k of the Kelvin sign.
+    return Key(b"username/" + username.encode().lower(), b"owner")
 
 
 class UserRepository:

@@ -3,6 +3,7 @@
 A service believes nothing but a token's signature: whatever a proxy in front has checked is checked again.
 """
 
+import contextlib
 import json
 import time
 from collections import OrderedDict
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import jwt
+import msgspec
+import structlog
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
@@ -27,6 +30,9 @@ _CACHED_TOKENS = 20_000
 _SERVICE_AUDIENCE = "feedmesh-services"
 _SERVICE_LIFETIME_S = 300
 _KEY_ID = "dev-1"
+_MAX_DIGITS = len(str(MAX_ID))
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +120,15 @@ class UserTokens:
         try:
             changed_at_ns = self._jwks.stat().st_mtime_ns
             if changed_at_ns != self._changed_at_ns:
-                found = json.loads(self._jwks.read_text())["keys"]
-                self._keys = {str(key["kid"]): jwt.PyJWK(key) for key in found}
+                self._keys = _signing_keys(self._jwks.read_text())
                 self._verified.clear()
                 self._changed_at_ns = changed_at_ns
             self._look_again_at = now + 1.0
-        except (OSError, ValueError, KeyError, TypeError, jwt.PyJWTError) as error:
-            raise UnavailableError("tokens cannot be verified now; try again", reason="NO_VERIFICATION_KEYS") from error
+        except (OSError, ValueError) as error:
+            if not self._keys:
+                raise UnavailableError("tokens cannot be verified now; try again", reason="NO_VERIFICATION_KEYS") from error
+            self._look_again_at = now + 1.0
+            _log.exception("the JWKS file cannot be read: the keys that it held before stay good", file=str(self._jwks))
 
 
 class ServiceTokens:
@@ -205,8 +213,26 @@ def _remember(verified: OrderedDict[str, tuple[Caller, float]], token: str, call
     return caller
 
 
+class _KeySet(msgspec.Struct):
+    keys: list[dict[str, Any]]
+
+
+def _signing_keys(jwks: str) -> dict[str, jwt.PyJWK]:
+    """Give the keys of a JWKS by their ids. Those of other kinds, and those without an id, are not for us."""
+    try:
+        found = msgspec.json.decode(jwks, type=_KeySet).keys
+    except msgspec.DecodeError as error:
+        raise ValueError("not a JWKS") from error
+    keys: dict[str, jwt.PyJWK] = {}
+    for key in found:
+        if isinstance(key.get("kid"), str) and key.get("use", "sig") == "sig":
+            with contextlib.suppress(jwt.PyJWTError):
+                keys[key["kid"]] = jwt.PyJWK(key)
+    return keys
+
+
 def _user_id(subject: str) -> int:
-    if subject.isascii() and subject.isdecimal() and 0 < int(subject) <= MAX_ID:
+    if len(subject) <= _MAX_DIGITS and subject.isascii() and subject.isdecimal() and 0 < int(subject) <= MAX_ID:
         return int(subject)
     raise UnauthenticatedError("the token's sub is not a user id", reason="INVALID_TOKEN")
 

@@ -10,6 +10,8 @@ from typing import Any
 import structlog
 import uvloop
 
+from meshkit.failures import single_failure
+
 _log = structlog.get_logger(__name__)
 
 
@@ -23,13 +25,14 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 @asynccontextmanager
 async def background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Run endless work beside the block, and cancel it at the block's end. If it fails, so does the block."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(coroutine) for coroutine in work]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
+    with single_failure():
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in work]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
 
 
 async def until_stopped(name: str, running: AbstractAsyncContextManager[str]) -> None:

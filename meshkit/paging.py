@@ -30,7 +30,7 @@ class PageTokens:
 
     def sign(self, scope: str, position: bytes) -> str:
         """Make the token that goes on after a position."""
-        return base64.urlsafe_b64encode(_signature(self._keys[0], scope, position) + position).rstrip(b"=").decode()
+        return _encoded(_signature(self._keys[0], scope, position) + position)
 
     def open(self, scope: str, token: str) -> bytes | None:
         """Give a token's position, or None for the empty token, which asks for the first page.
@@ -45,10 +45,16 @@ class PageTokens:
             raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             raise _unusable() from None
+        if _encoded(raw) != token:
+            raise _unusable()
         signature, position = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
         if not any(hmac.compare_digest(signature, _signature(key, scope, position)) for key in self._keys):
             raise _unusable()
         return position
+
+
+def _encoded(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _signature(key: bytes, scope: str, position: bytes) -> bytes:

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import structlog
 
+from meshkit.failures import single_failure
 from meshkit.process import Child
 
 _PAUSE_S = 0.5
@@ -19,16 +20,17 @@ async def supervised(start: Callable[[], AbstractAsyncContextManager[Child]]) ->
     Raises ChildError when it cannot be started, at first or again.
     """
     ready = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        keeper = group.create_task(_keep(start, ready))
-        started = group.create_task(ready.wait())
-        await asyncio.wait([keeper, started], return_when=asyncio.FIRST_COMPLETED)
-        started.cancel()
-        try:
-            if ready.is_set():
-                yield
-        finally:
-            keeper.cancel()
+    with single_failure():
+        async with asyncio.TaskGroup() as group:
+            keeper = group.create_task(_keep(start, ready))
+            started = group.create_task(ready.wait())
+            await asyncio.wait([keeper, started], return_when=asyncio.FIRST_COMPLETED)
+            started.cancel()
+            try:
+                if ready.is_set():
+                    yield
+            finally:
+                keeper.cancel()
 
 
 async def _keep(start: Callable[[], AbstractAsyncContextManager[Child]], ready: asyncio.Event) -> None:

@@ -1,0 +1,113 @@
+"""A child process that is kept running."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from meshkit.process import Child, ChildError, child
+from meshkit.supervisor import supervised
+
+PATIENCE = 20.0
+
+
+class Children:
+    """Starts children, and knows all of them."""
+
+    def __init__(self, log: Path, *commands: list[str]) -> None:
+        self.started: asyncio.Queue[Child] = asyncio.Queue()
+        self._log = log
+        self._commands = iter(commands)
+
+    @asynccontextmanager
+    async def start(self) -> AsyncIterator[Child]:
+        """Start the next command; it is ready when it says so."""
+        offset = self._log.stat().st_size if self._log.exists() else 0
+
+        async def ready() -> bool:
+            return b"ready" in self._log.read_bytes()[offset:]
+
+        starting: AbstractAsyncContextManager[Child] = child(
+            next(self._commands), name="Oracle", log=self._log, ready=ready, ready_timeout=PATIENCE
+        )
+        async with starting as running:
+            self.started.put_nowait(running)
+            yield running
+
+    async def next(self) -> Child:
+        """Wait for the next child to be ready."""
+        async with asyncio.timeout(PATIENCE):
+            return await self.started.get()
+
+
+GOOD = ["sh", "-c", "echo ready; exec sleep 60"]
+BAD = ["sh", "-c", "echo alas; exit 3"]
+
+
+async def ended(running: Child) -> int:
+    """Wait for a child's end."""
+    async with asyncio.timeout(PATIENCE):
+        return await running.wait()
+
+
+async def test_a_child_that_is_killed_comes_back(tmp_path: Path) -> None:
+    """Every time the child dies another one takes its place, and the last one ends with the block."""
+    children = Children(tmp_path / "log", GOOD, GOOD, GOOD)
+    async with supervised(children.start):
+        pids = []
+        for _ in range(2):
+            running = await children.next()
+            pids.append(running.pid)
+            os.kill(running.pid, signal.SIGKILL)
+            assert await ended(running) == -signal.SIGKILL
+        last = await children.next()
+        assert last.pid not in pids
+        assert last.process.returncode is None
+    assert await ended(last) == -signal.SIGTERM
+
+
+async def test_the_block_begins_when_the_child_is_ready(tmp_path: Path) -> None:
+    """Inside the block the first child is there and ready."""
+    children = Children(tmp_path / "log", GOOD)
+    async with supervised(children.start):
+        assert children.started.get_nowait().process.returncode is None
+
+
+async def test_a_child_that_never_starts_raises(tmp_path: Path) -> None:
+    """When the first start fails the block is never entered, and the error has the child's last words."""
+    entered = False
+    with pytest.RaisesGroup(pytest.RaisesExc(ChildError, match=r"(?s)ended with status 3.*alas"), allow_unwrapped=True):
+        async with supervised(Children(tmp_path / "log", BAD).start):
+            entered = True
+    assert not entered
+
+
+async def test_a_child_that_never_starts_raises_what_is_documented(tmp_path: Path) -> None:
+    """The error is a ChildError itself, as the docstring says."""
+    with pytest.raises(ChildError):
+        async with supervised(Children(tmp_path / "log", BAD).start):
+            pass
+
+
+async def test_a_child_that_cannot_come_back_ends_the_block(tmp_path: Path) -> None:
+    """When the child cannot be started again, whatever the block waits for is cancelled, and the error says why."""
+    children = Children(tmp_path / "log", GOOD, BAD)
+    with pytest.RaisesGroup(pytest.RaisesExc(ChildError, match="alas"), allow_unwrapped=True):
+        async with asyncio.timeout(PATIENCE), supervised(children.start):
+            os.kill((await children.next()).pid, signal.SIGKILL)
+            await asyncio.Event().wait()
+
+
+async def test_the_blocks_own_error_ends_the_child(tmp_path: Path) -> None:
+    """An error inside the block gets out, and the child ends all the same."""
+    children = Children(tmp_path / "log", [sys.executable, "-c", "print('ready', flush=True); import signal; signal.pause()"])
+    with pytest.RaisesGroup(LookupError, allow_unwrapped=True):
+        async with supervised(children.start):
+            running = await children.next()
+            raise LookupError
+    assert await ended(running) == -signal.SIGTERM
