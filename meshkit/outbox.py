@@ -130,7 +130,7 @@ class Outbox:
         start, end = b"", id_bytes(first_id_at(now_ms() - int(self._sweep_age * 1000)))
         while start < end:
             items = await self._table.query(partition, start=start, end=end, limit=_SWEEP_PAGE)
-            self.send(*(_event(item.key, item.value) for item in items))
+            self.send(*(event for item in items if (event := _event(item.key, item.value))))
             if len(items) < _SWEEP_PAGE:
                 return
             start = items[-1].key.sort + b"\0"
@@ -140,6 +140,10 @@ class Outbox:
         return sum([len(await self._table.query(b"outbox/%d" % shard, limit=1_000)) for shard in range(_SHARDS)])
 
 
-def _event(key: Key, value: bytes) -> Event:
-    row = msgspec.msgpack.decode(value, type=_Row)
+def _event(key: Key, value: bytes) -> Event | None:
+    try:
+        row = msgspec.msgpack.decode(value, type=_Row)
+    except msgspec.DecodeError:
+        _log.exception("an event in the outbox cannot be read; it stays there", event_id=id_from(key.sort))
+        return None
     return Event(id_from(key.sort), row.topic, row.body, row.broadcast)

@@ -5,7 +5,8 @@ from __future__ import annotations  # some of gRPC's classes are generic only to
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
 from meshkit.auth import Caller, ServiceTokens, UserTokens
-from meshkit.errors import FeedmeshError, PermissionDeniedError, UnauthenticatedError, to_status
+from meshkit.errors import FeedmeshError, OverloadedError, PermissionDeniedError, UnauthenticatedError, to_status
 from meshkit.rpc.validation import validate
 
 SERVICE_TOKEN_METADATA = "x-feedmesh-service"  # noqa: S105 - the name of a header
@@ -32,14 +33,32 @@ def caller() -> Caller:
     return _caller.get()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Edge:
-    """Settings of a service's edge. `max_seconds` bounds every unary call, whatever deadline its caller gave."""
+    """A service's edge: `max_calls` bounds the calls under way, `max_seconds` each unary one, whatever deadline its caller gave."""
 
     users: UserTokens
     services: ServiceTokens
     access: dict[str, rules_pb2.Access.ValueType]
+    max_calls: int
     max_seconds: float = 30.0
+    calls: int = 0
+
+    @contextmanager
+    def room(self) -> Iterator[None]:
+        """Count a call as under way. Health checks are not counted: a busy service is not a sick one.
+
+        Raises:
+            OverloadedError: too many are under way.
+
+        """
+        if self.calls >= self.max_calls:
+            raise OverloadedError("the service has too much to do; try again", reason="TOO_MANY_CALLS")
+        self.calls += 1
+        try:
+            yield
+        finally:
+            self.calls -= 1
 
     def admit(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
         """Tell who calls, if they may call the method.
@@ -121,8 +140,9 @@ def _guarded_unary(edge: Edge, method: str, behaviour: Callable[..., Awaitable[M
             token = _caller.set(edge.admit(method, context))
             try:
                 validate(request)
-                async with asyncio.timeout(min(context.time_remaining() or edge.max_seconds, edge.max_seconds)):
-                    return await behaviour(request, context)
+                with edge.room():
+                    async with asyncio.timeout(min(context.time_remaining() or edge.max_seconds, edge.max_seconds)):
+                        return await behaviour(request, context)
             finally:
                 _caller.reset(token)
         except Exception as error:
@@ -140,8 +160,9 @@ def _guarded_stream(
         try:
             _caller.set(edge.admit(method, context))
             validate(request)
-            async for response in behaviour(request, context):
-                yield response
+            with edge.room():
+                async for response in behaviour(request, context):
+                    yield response
         except Exception as error:
             await _abort(context, method, error, time.perf_counter() - started)
             raise

@@ -44,10 +44,12 @@ async def serving(
         OSError: the address cannot be listened on.
 
     """
-    edge = Edge(users, services, access_of([method for service in descriptors for method in service.methods]))
+    access = access_of([method for service in descriptors for method in service.methods])
+    edge = Edge(users, services, access, listen.max_concurrent_calls)
     server = grpc.aio.server(
         interceptors=[EdgeInterceptor(edge)],
-        maximum_concurrent_rpcs=listen.max_concurrent_calls,
+        # The edge bounds the calls it guards, and answers so; this is for what comes before it.
+        maximum_concurrent_rpcs=2 * listen.max_concurrent_calls + 100,
         options=[
             ("grpc.max_receive_message_length", MAX_REQUEST_BYTES),
             ("grpc.so_reuseport", 0),

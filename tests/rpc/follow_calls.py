@@ -10,7 +10,7 @@ from tests.rpc.client import Stubs, Tokens, pages
 
 Range = follow_pb2.FollowerRange
 Position = follow_pb2.FollowerPosition
-MANY = 1_000
+MANY = 100
 
 
 class Graph:

@@ -1,21 +1,27 @@
 """A change, its event and its request id are one: when one of them cannot be written, none is."""
 
+from functools import partial
 from pathlib import Path
 
 import grpc
 import pytest
+from feed.event.v1 import event_pb2
 
-from graph_svc.domain import FollowChanged, Profile
+from graph_svc.domain import Profile
+from graph_svc.events import encode
 from graph_svc.service import FollowService, UserService
 from meshkit.clock import now_ms
 from meshkit.ids import IdGenerator
-from meshkit.outbox import Event, Outbox
+from meshkit.lifecycle import background
+from meshkit.outbox import Outbox
 from meshkit.queue.memory import MemoryQueue
 from meshkit.table.sqlite import open_sqlite
+from meshkit.topics import FOLLOW_CHANGED
 from tests.rpc.client import refused
 from tests.rpc.conftest import People
 from tests.rpc.faults import refusing
 from tests.rpc.follow_calls import Graph
+from tests.rpc.inbox import Inbox
 from tests.rpc.post_calls import Posts
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -76,22 +82,30 @@ async def test_an_account_and_its_name_are_one(follows: Graph, people: People, t
     assert await follows.counts(user.user_id) == (0, 0)
 
 
-async def test_versions_of_an_edge_grow_though_the_clock_goes_back(tmp_path: Path) -> None:
-    """A follow after an unfollow has the larger version, also when a restart found the clock an hour behind."""
-    told: list[FollowChanged] = []
-
-    def note(event_id: int, changed: FollowChanged) -> Event:
-        told.append(changed)
-        return Event(event_id, "topic", b"")
-
-    async with MemoryQueue() as queue, open_sqlite(tmp_path / "graph.db") as table:
-        ids = IdGenerator(0, now_ms)
-        users = UserService(table, ids)
+async def test_versions_of_an_edge_grow_though_the_clock_goes_back(tmp_path: Path, queue: MemoryQueue) -> None:
+    """A follow after an unfollow is told with the larger version, also when a restart found the clock an hour behind."""
+    inbox = Inbox()
+    async with queue.work("test", [FOLLOW_CHANGED], inbox, concurrency=1), open_sqlite(tmp_path / "graph.db") as table:
+        outbox = Outbox(table, queue)
+        users = UserService(table, IdGenerator(0))
         ada, bob = [(await users.create(Profile(name), None)).user_id for name in ("ada", "bob")]
-        for generator in (ids, IdGenerator(0, lambda: now_ms() - 3_600_000), IdGenerator(0, lambda: now_ms() - 7_200_000)):
-            follows = FollowService(table, generator, Outbox(table, queue), note)
-            await follows.follow(ada, bob, None)
-            await follows.unfollow(ada, bob, None)
-    versions = [change.follow.version for change in told]
+        async with background(outbox.run()):
+            for hours in range(3):
+                behind = IdGenerator(0, partial(_hours_ago, hours))
+                follows = FollowService(table, behind, outbox, encode)
+                await follows.follow(ada, bob, None)
+                await inbox.wait_for(partial(_has, 2 * hours + 1))
+                await follows.unfollow(ada, bob, None)
+                await inbox.wait_for(partial(_has, 2 * hours + 2))
+    told = [event_pb2.Event.FromString(body).follow_changed for body in inbox.bodies]
+    versions = [change.edge_version for change in told]
     assert versions == sorted(set(versions))
     assert [change.following for change in told] == [True, False] * 3
+
+
+def _hours_ago(hours: int) -> int:
+    return now_ms() - hours * 3_600_000
+
+
+def _has(number: int, bodies: list[bytes]) -> bool:
+    return len(bodies) >= number

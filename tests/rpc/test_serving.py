@@ -101,7 +101,7 @@ async def test_a_call_without_a_deadline_has_one_too(common: Common, tokens: Tok
     """The edge ends a call after its own bound, with DEADLINE_EXCEEDED and a text that says that the call may have been done."""
     settings = post_settings(common)
     access = access_of([method for service in post.DESCRIPTORS for method in service.methods])
-    edge = Edge(settings.user_tokens(), settings.service_tokens("post"), access, max_seconds=0.1)
+    edge = Edge(settings.user_tokens(), settings.service_tokens("post"), access, max_calls=10, max_seconds=0.1)
     server = grpc.aio.server(interceptors=[EdgeInterceptor(edge)])
     async with MemoryQueue() as queue, open_sqlite(table_file) as table:
         service = PostService(table, IdGenerator(1), Outbox(table, queue), encode)
@@ -165,12 +165,13 @@ async def full(posts: Posts) -> bool:
 
 
 async def test_too_many_calls_are_refused_and_the_rest_is_done(common: Common, tokens: Tokens, table_file: Path) -> None:
-    """Beyond the bound a call is RESOURCE_EXHAUSTED at once; those that run finish, and then there is room again."""
+    """Beyond the bound a call is RESOURCE_EXHAUSTED at once, but not a health check; those that run finish, and make room again."""
     async with stoppable(common, max_concurrent_calls=2) as service, stubs(service.address) as connected:
         posts = Posts(connected, tokens)
         with locked(table_file) as lock:
             running = asyncio.gather(*(create_when_there_is_room(posts, content) for content in ("one", "two")))
             await until(lambda: full(posts))
+            assert await check(connected.channel) == Status.SERVING
             lock.execute("ROLLBACK")
             assert {each.content for each in await running} == {"one", "two"}
         for _ in range(20):
