@@ -4,8 +4,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from meshkit.auth import DEFAULT_AUDIENCE, DEFAULT_ISSUER, Issuer
+from meshkit.auth import DEFAULT_AUDIENCE, DEFAULT_ISSUER
 from meshkit.ids import MAX_ID
+from meshkit.issuer import Issuer
 
 
 class TokenError(Exception):

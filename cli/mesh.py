@@ -14,7 +14,8 @@ from fanout_svc.settings import FanoutSettings
 from gateway.envoy import run_envoy
 from gateway.settings import GatewaySettings
 from graph_svc.settings import GraphSettings
-from meshkit.auth import DEFAULT_AUDIENCE, DEFAULT_ISSUER, Issuer
+from meshkit.auth import DEFAULT_AUDIENCE, DEFAULT_ISSUER
+from meshkit.issuer import Issuer
 from meshkit.process import Child
 from meshkit.queue.memory import MemoryQueue
 from meshkit.supervisor import supervised

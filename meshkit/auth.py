@@ -1,27 +1,21 @@
-"""Who is calling: user tokens (JWT, asymmetric), tokens between services (JWT, shared key), and a development issuer.
+"""Who is calling: user tokens (JWT, asymmetric) and tokens between services (JWT, shared key).
 
 A service believes nothing but a token's signature: whatever a proxy in front has checked is checked again.
 """
 
 import contextlib
-import json
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import jwt
 import msgspec
 import structlog
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from jwt.algorithms import ECAlgorithm
 
 from meshkit.errors import PermissionDeniedError, UnauthenticatedError, UnavailableError
 from meshkit.ids import MAX_ID
-from meshkit.keys import load_or_create
 
 DEFAULT_ISSUER = "feedmesh-dev"
 DEFAULT_AUDIENCE = "feedmesh"
@@ -29,7 +23,6 @@ _ALGORITHMS = ("ES256", "EdDSA")
 _CACHED_TOKENS = 20_000
 _SERVICE_AUDIENCE = "feedmesh-services"
 _SERVICE_LIFETIME_S = 300
-_KEY_ID = "dev-1"
 _MAX_DIGITS = len(str(MAX_ID))
 
 _log = structlog.get_logger(__name__)
@@ -167,42 +160,6 @@ class ServiceTokens:
         except jwt.PyJWTError:
             raise UnauthenticatedError("the service token is not valid", reason="INVALID_SERVICE_TOKEN") from None
         return _remember(self._verified, token, Caller(service=str(claims["sub"])), claims)
-
-
-class Issuer:
-    """A development issuer of user tokens: its key pair and JWKS live in a folder. Use your own identity provider in production."""
-
-    def __init__(self, key: ec.EllipticCurvePrivateKey, *, issuer: str, audience: str) -> None:
-        self._key = key
-        self._issuer = issuer
-        self._audience = audience
-
-    @classmethod
-    def load_or_create(cls, folder: Path, *, issuer: str = DEFAULT_ISSUER, audience: str = DEFAULT_AUDIENCE) -> Self:
-        """Open the issuer whose files (`issuer.pem`, `jwks.json`) are in a folder, and make them on first use."""
-        fresh = ec.generate_private_key(ec.SECP256R1()).private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        key = serialization.load_pem_private_key(load_or_create(folder / "issuer.pem", fresh), password=None)
-        if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise TypeError(f"{folder / 'issuer.pem'} is not an elliptic-curve key")
-        public = ECAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": _KEY_ID, "use": "sig", "alg": "ES256"}
-        load_or_create(folder / "jwks.json", json.dumps({"keys": [public]}, indent=2).encode())
-        return cls(key, issuer=issuer, audience=audience)
-
-    def user_token(self, user_id: int, *, lifetime: timedelta = timedelta(days=1), scope: str = "") -> str:
-        """Make a token that speaks for a user."""
-        now = int(time.time())
-        claims = {
-            "iss": self._issuer,
-            "aud": self._audience,
-            "sub": str(user_id),
-            "iat": now,
-            "exp": now + int(lifetime.total_seconds()),
-        }
-        if scope:
-            claims["scope"] = scope
-        return jwt.encode(claims, self._key, algorithm="ES256", headers={"kid": _KEY_ID})
 
 
 def _remember(verified: OrderedDict[str, tuple[Caller, float]], token: str, caller: Caller, claims: dict[str, Any]) -> Caller:

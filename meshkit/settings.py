@@ -5,7 +5,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from meshkit.auth import DEFAULT_AUDIENCE, DEFAULT_ISSUER, Issuer, ServiceTokens, UserTokens
+from meshkit.auth import DEFAULT_AUDIENCE, DEFAULT_ISSUER, ServiceTokens, UserTokens
+from meshkit.issuer import Issuer
 from meshkit.keys import load_or_create
 from meshkit.paging import PageTokens
 from meshkit.rpc.server import Listen

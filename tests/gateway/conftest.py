@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from gateway.envoy import Gateway, run_envoy
 from gateway.settings import GatewaySettings
-from meshkit.auth import Issuer
+from meshkit.issuer import Issuer
 from tests.gateway.rest import Rest
 from tests.gateway.servicer import SERVICES, Upstream, serve
 

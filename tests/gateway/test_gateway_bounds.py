@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from gateway.envoy import Gateway, run_envoy
 from gateway.settings import GatewaySettings, RateLimit
-from meshkit.auth import Issuer
+from meshkit.issuer import Issuer
 from meshkit.process import ChildError
 from tests.gateway.rest import Rest
 from tests.gateway.servicer import SERVICES, Odd, Upstream, serve

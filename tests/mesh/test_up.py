@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from redis.asyncio import Redis
 
-from meshkit.auth import Issuer
+from meshkit.issuer import Issuer
 
 FEEDMESH = (sys.executable, "-m", "cli")
 SEED = ("--users", "60", "--follows", "12", "--posts", "900")

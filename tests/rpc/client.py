@@ -17,8 +17,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from graph_svc.settings import GraphSettings
-from meshkit.auth import Issuer
 from meshkit.errors import DOMAIN
+from meshkit.issuer import Issuer
 from meshkit.rpc.edge import SERVICE_TOKEN_METADATA
 from meshkit.settings import MeshSettings
 from post_svc.settings import PostSettings

@@ -21,7 +21,8 @@ from feed.rules.v1 import rules_pb2
 
 import graph_svc.__main__ as graph
 import post_svc.__main__ as post
-from meshkit.auth import Issuer, ServiceTokens
+from meshkit.auth import ServiceTokens
+from meshkit.issuer import Issuer
 from meshkit.rpc.edge import SERVICE_TOKEN_METADATA
 from tests.rpc.client import Metadata, Stubs, Tokens, raw, refused
 

@@ -14,8 +14,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from meshkit.auth import Caller, Issuer, ServiceTokens, UserTokens
+from meshkit.auth import Caller, ServiceTokens, UserTokens
 from meshkit.errors import FeedmeshError, PermissionDeniedError, UnauthenticatedError, UnavailableError
+from meshkit.issuer import Issuer
 
 ISSUER, AUDIENCE = "https://issuer.test", "app"
 Private = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey

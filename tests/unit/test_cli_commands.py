@@ -17,7 +17,8 @@ from cli import dev_tokens
 from cli.seed_command import seed
 from cli.token_command import token
 from cli.verify_command import verify
-from meshkit.auth import DEFAULT_AUDIENCE, DEFAULT_ISSUER, Issuer, UserTokens
+from meshkit.auth import DEFAULT_AUDIENCE, DEFAULT_ISSUER, UserTokens
+from meshkit.issuer import Issuer
 from tests.unit.cli_fake_mesh import FakeMesh
 
 SMALL = ["--users", "30", "--follows", "4", "--posts", "60"]

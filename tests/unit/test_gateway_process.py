@@ -11,7 +11,7 @@ import pytest
 
 from gateway import descriptors
 from gateway.routes import methods
-from meshkit.auth import Issuer
+from meshkit.issuer import Issuer
 from meshkit.process import ChildError, child
 
 

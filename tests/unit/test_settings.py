@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from graph_svc.settings import GraphSettings
-from meshkit.auth import Issuer
 from meshkit.errors import FeedmeshError
+from meshkit.issuer import Issuer
 from meshkit.settings import MeshSettings
 from post_svc.settings import PostSettings
 
