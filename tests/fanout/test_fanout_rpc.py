@@ -18,10 +18,10 @@ from fanout_svc.clients import decode_range
 from fanout_svc.domain import Job
 from fanout_svc.jobs import JobRepository
 from fanout_svc.settings import FanoutSettings
-from meshkit.auth import Issuer
 from meshkit.engines import open_table
 from meshkit.errors import NotFoundError, UnavailableError
 from meshkit.ids import IdGenerator
+from meshkit.issuer import Issuer
 from meshkit.queue.memory import MemoryQueue
 from meshkit.rpc.edge import SERVICE_TOKEN_METADATA
 from meshkit.rpc.server import Listen, serving

@@ -13,7 +13,7 @@ from feed.post.v1 import post_service_pb2, post_service_pb2_grpc
 from feed.timeline.v1 import timeline_service_pb2_grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
-from meshkit.auth import Issuer
+from meshkit.issuer import Issuer
 from meshkit.queue.memory import MemoryQueue
 from meshkit.rpc.edge import SERVICE_TOKEN_METADATA
 from meshkit.rpc.server import Listen, serving
