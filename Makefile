@@ -2,11 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(sort $(shell find protos/feed -name '*.proto'))
+SERVICES := graph_svc post_svc timeline_svc fanout_svc
+THROUGH_THE_WIRE := tests/rpc tests/mesh tests/timeline/test_servicer.py tests/fanout/test_fanout_rpc.py
 GEN ?= gen
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format gen lock clean
+.PHONY: help setup run test coverage lint format gen lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -16,6 +18,9 @@ run: .venv/run.stamp ## Start the whole mesh; the first line is the gateway's ad
 
 test: .venv/dev.stamp ## Run every test; ARGS="-k name" for some
 	$(BIN)/python -m pytest $(ARGS)
+
+coverage: .venv/dev.stamp ## Check that tests through gRPC and REST reach 90 % of the services' lines
+	$(BIN)/python -m pytest -q $(SERVICES:%=--cov=%) --cov-report=term-missing --cov-fail-under=90 $(THROUGH_THE_WIRE)
 
 lint: .venv/dev.stamp ## Check contracts, style and types
 	$(BIN)/buf lint

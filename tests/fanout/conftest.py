@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from feed.event.v1 import event_pb2
 
 from fanout_svc import service
 from fanout_svc.consumer import ChunkQueue, consuming
@@ -18,7 +19,10 @@ from meshkit.ids import IdGenerator
 from meshkit.queue.memory import MemoryQueue
 from meshkit.table.port import Table
 from meshkit.table.sqlite import open_sqlite
+from meshkit.topics import POST_CREATED
 from tests.fanout.ports import Followers, Lost, Timelines
+
+AUTHOR = 7
 
 
 @dataclass
@@ -66,6 +70,17 @@ class Fanout:
     def once(self, author_id: int) -> dict[int, int]:
         """Say how often every follower of an author has to get a post: once."""
         return {position.user_id: 1 for position in self.followers.of[author_id]}
+
+
+async def created(fanout: Fanout, post_id: int, author_id: int = AUTHOR) -> None:
+    """Tell of a new post by the queue; returns when its delivery is done."""
+    event = event_pb2.Event(post_created=event_pb2.PostCreated(post_id=post_id, author_id=author_id))
+    await fanout.queue.publish(POST_CREATED, event.SerializeToString())
+
+
+async def running_ids(fanout: Fanout) -> list[int]:
+    """List the running jobs."""
+    return await fanout.jobs.running(after=0, limit=100)
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ from fanout_svc.domain import Chunk, FollowerRange, Position
 from meshkit.buckets import bucket_of
 from meshkit.errors import UnavailableError
 
+AWAY = UnavailableError("away", reason="AWAY")
+
 
 class Followers:
     """A follow graph. It implements the port Followers."""

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from jwt.algorithms import OKPAlgorithm
 
 from gateway import descriptors
-from gateway.envoy import Gateway
+from gateway.envoy import Gateway, run_envoy
 from gateway.routes import Access, routes
+from gateway.settings import GatewaySettings
 from tests.gateway.rest import Rest
 from tests.gateway.servicer import Upstream
 
@@ -201,3 +204,17 @@ async def raw(gateway: Gateway, head: str) -> str:
         return (await asyncio.wait_for(reader.read(), 10)).decode()
     finally:
         writer.close()
+
+
+async def test_ed25519_tokens_are_good(settings: GatewaySettings, tmp_path: Path) -> None:
+    """A token signed with EdDSA by a key of the file is good; the same claims by another such key are not."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    public = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": "ed", "use": "sig", "alg": "EdDSA"}
+    jwks = tmp_path / "jwks.json"
+    jwks.write_text(json.dumps({"keys": [public]}))
+    bound = settings.model_copy(update={"jwks_file": jwks})
+    async with run_envoy(bound, tmp_path / "gateway") as gateway, aiohttp.ClientSession() as session:
+        for signer, status in ((key, 200), (ed25519.Ed25519PrivateKey.generate(), 401)):
+            token = jwt.encode(claims(), signer, algorithm="EdDSA", headers={"kid": "ed"})
+            answer = await Rest(gateway.url, session, token).call("GET", "/v1/posts/5")
+            assert answer.status == status

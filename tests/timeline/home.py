@@ -18,7 +18,11 @@ from timeline_svc.packed import Entry
 from timeline_svc.ports import PostCopy, TimelineStore
 from timeline_svc.post_cache import PostCache
 from timeline_svc.pull import Puller
+from timeline_svc.redis_store import HOME_CAP
 from timeline_svc.servicer import encode_feed, frame_item
+
+# More than a home timeline holds.
+POSTS = HOME_CAP + 250
 
 
 async def complete(store: TimelineStore, user: int, entries: Sequence[Entry], floor: int) -> bool:
@@ -203,3 +207,16 @@ def posts_of(page: FeedPage) -> list[post_pb2.Post]:
     """Decode a page as a client does."""
     response = timeline_service_pb2.GetHomeTimelineResponse.FromString(encode_feed(page.items, ""))
     return [item.post for item in response.items]
+
+
+def fill(home: Home, authors: list[int], posts: int = POSTS) -> list[int]:
+    """Commit posts, half of them by the first author, the others in turn, and give their ids, oldest first."""
+    others = authors[1:]
+    return [home.commit(authors[0] if number % 2 else others[number // 2 % len(others)]) for number in range(posts)]
+
+
+async def push_all(home: Home, viewer: int, post_ids: list[int]) -> None:
+    """Have the viewer's timeline made of pushes alone."""
+    await complete(home.store, viewer, [], 0)
+    for post_id in post_ids:
+        await home.store.push_home(Entry(post_id, home.world.posts[post_id].user_id), [viewer])

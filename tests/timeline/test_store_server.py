@@ -1,0 +1,116 @@
+"""What every server that keeps timelines costs in memory and round trips, and what happens when it restarts or does not answer."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from meshkit.errors import UnavailableError
+from tests.timeline.windows import AUTHOR, OTHER, ids_of, ready
+from tests.timeline.wire import wire_to
+from timeline_svc.packed import Entry, State, Window
+from timeline_svc.ports import HomeWindow
+from timeline_svc.redis_store import HOME_CAP, RedisTimelineStore, author_key, follow_changes_key, home_key, open_redis
+
+
+@pytest.mark.parametrize("by_merge", [False, True])
+async def test_an_entry_costs_at_most_twenty_bytes(store: RedisTimelineStore, redis: Redis, user: int, by_merge: bool) -> None:  # noqa: FBT001
+    """The server's memory for a timeline of 800 entries is at most 20 bytes an entry, however it was built."""
+    await ready(store, user, *(range(1, HOME_CAP + 1) if by_merge else ()))
+    if not by_merge:
+        for post_id in range(1, HOME_CAP + 1):
+            await store.push_home(Entry(post_id, AUTHOR), [user])
+    assert len(await ids_of(store, user)) == HOME_CAP
+    used = await redis.memory_usage(home_key(user), samples=0)
+    assert used is not None
+    assert used <= 20 * HOME_CAP
+
+
+async def test_what_is_kept_is_not_kept_for_ever(store: RedisTimelineStore, redis: Redis, user: int) -> None:
+    """Timelines, recent posts and follow changes expire, also after they were written whole; a read puts it off."""
+    await ready(store, user, 10, 20)
+    await store.push_home(Entry(15, AUTHOR), [user])
+    await store.note_follow(user, OTHER, 100, following=False)
+    begun_now = await store.begin_authors([user])
+    await store.complete_authors(begun_now, {user: [10]}, complete_below=100)
+    for key in (home_key(user), follow_changes_key(user), author_key(user)):
+        assert await redis.ttl(key) > 0
+    await redis.expire(home_key(user), 100)
+    await store.read_home(user, 20)
+    assert await redis.ttl(home_key(user)) > 100
+
+
+async def test_a_page_is_one_round_trip(server: str, store: RedisTimelineStore, user: int) -> None:
+    """A page's entries and the follow changes come by one exchange over the socket; so does a push to 2,000 users, and a merge."""
+    await ready(store, user, *range(1, HOME_CAP + 1))
+    async with wire_to(server) as (wire, url), open_redis(url) as counted:
+        await counted.read_home(user, 20)
+        counts = []
+        for call in (
+            lambda: counted.read_home(user, 20),
+            lambda: counted.read_home(user, None),
+            lambda: counted.push_home(Entry(HOME_CAP + 1, AUTHOR), [user, *range(10**15, 10**15 + 2_000)]),
+            lambda: counted.add_home(user, [Entry(HOME_CAP + 2, AUTHOR)], 0),
+            lambda: counted.read_authors(list(range(10**15, 10**15 + 300))),
+        ):
+            wire.round_trips = 0
+            await call()
+            counts.append(wire.round_trips)
+    assert counts == [1] * 5
+
+
+async def test_scripts_survive_being_flushed(store: RedisTimelineStore, redis: Redis, user: int) -> None:
+    """A server that forgot the scripts, as after a restart, gets them again, for every kind of change."""
+    await redis.script_flush()
+    await ready(store, user, 10)
+    await redis.script_flush()
+    await store.push_home(Entry(20, AUTHOR), [user])
+    await redis.script_flush()
+    await store.note_follow(user, OTHER, 100, following=False)
+    await redis.script_flush()
+    await store.settle(user, 101)
+    await redis.script_flush()
+    await store.push_author(Entry(20, AUTHOR))
+    assert await store.read_home(user, None) == HomeWindow(Window(State.READY, 0, (10, 20), (AUTHOR, AUTHOR), whole=True))
+
+
+async def test_a_failing_server_is_unavailable(tmp_path: Path) -> None:
+    """Where nobody listens, every method says so in our own words."""
+    async with open_redis(f"unix://{tmp_path}/nobody") as store:
+        for call in (
+            store.read_home(1, 20),
+            store.push_home(Entry(1, 2), [1]),
+            store.begin_home(1),
+            store.complete_home(1, b"abc", [], 0),
+            store.add_home(1, [], 0),
+            store.note_follow(1, 2, 3, following=True),
+            store.settle(1, 2),
+            store.read_authors([1]),
+            store.push_author(Entry(1, 2)),
+            store.begin_authors([1]),
+            store.complete_authors({1: b"abc"}, {1: [2]}, complete_below=100),
+        ):
+            with pytest.raises(UnavailableError):
+                await call
+
+
+async def test_a_silent_server_is_unavailable_within_the_deadline(server: str, user: int) -> None:
+    """A server that takes commands and never answers is given up after the deadline, not after several."""
+    async with wire_to(server) as (wire, url), open_redis(url, seconds=0.5) as store:
+        await store.read_home(user, 20)
+        wire.silent = True
+        started = time.monotonic()
+        with pytest.raises(UnavailableError):
+            await store.read_home(user, 20)
+        assert 0.4 < time.monotonic() - started < 1.0
+        wire.silent = False
+        assert (await store.read_home(user, 20)).window is None
+
+
+async def test_many_reads_at_once_all_answer(store: RedisTimelineStore, users: Iterator[int]) -> None:
+    """More reads at once than there are connections wait for one; the server is not away."""
+    homes = await asyncio.gather(*(store.read_home(next(users), 20) for _ in range(300)), return_exceptions=True)
+    assert [home for home in homes if home != HomeWindow(None)] == []
