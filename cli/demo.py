@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
+from uuid import uuid4
 
 from cli.client import ALREADY_EXISTS, NOT_FOUND, Client
 from cli.mesh import Mesh
@@ -30,7 +31,7 @@ async def _ensure_user(client: Client, mesh: Mesh, username: str) -> int:
         if error.code != NOT_FOUND:
             raise
     try:
-        return await client.create_user(username, display_name="", request_id=f"demo-{username}")
+        return await client.create_user(username, display_name="", request_id=uuid4().hex)
     except ApiError as error:
         if error.code != ALREADY_EXISTS:
             raise

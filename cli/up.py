@@ -12,6 +12,8 @@ from rich.console import Console
 from cli import options
 from cli.demo import prepare_demo
 from cli.mesh import MeshOptions, running_mesh
+from cli.transport import ApiError, UnansweredError
+from meshkit.errors import FeedmeshError
 from meshkit.lifecycle import run, stop_signal
 from meshkit.process import ChildError
 from meshkit.telemetry import configure_logging
@@ -38,7 +40,7 @@ def up(
     try:
         with _only_one(wanted.data_dir):
             run(_run(wanted, data_dir))
-    except (ChildError, OSError, AlreadyRunningError, ValueError) as failure:
+    except (ChildError, OSError, AlreadyRunningError, ValueError, FeedmeshError, ApiError, UnansweredError) as failure:
         Console(stderr=True).print(f"feedmesh: {failure}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(options.FAILED) from None
 

@@ -7,7 +7,7 @@ import msgspec
 from fanout_svc.domain import Job
 from meshkit.buckets import bucket_of
 from meshkit.clock import now_ms
-from meshkit.ids import first_id_at, id_bytes, id_from
+from meshkit.ids import id_bytes, id_from
 from meshkit.table.port import ConditionFailedError, Delete, Existence, Key, Put, Table
 
 _SHARDS = 16
@@ -70,13 +70,6 @@ class JobRepository:
         start = id_bytes(after + 1)
         shards = [await self._table.query(_running_partition(shard), start=start, limit=limit) for shard in range(_SHARDS)]
         return sorted(id_from(item.key.sort) for items in shards for item in items)[:limit]
-
-    async def late(self, *, planned_before_ms: int, limit: int) -> list[Job]:
-        """Give running jobs that were planned before a time, the oldest posts' first in each shard."""
-        end = id_bytes(first_id_at(planned_before_ms))
-        shards = [await self._table.query(_running_partition(shard), end=end, limit=limit) for shard in range(_SHARDS)]
-        jobs = [await self.get(id_from(item.key.sort)) for items in shards for item in items]
-        return [job for job in jobs if job is not None and job.created_ms < planned_before_ms]
 
     def _expiry(self) -> float:
         return now_ms() / 1000 + self._keep_seconds

@@ -99,6 +99,7 @@ class Sweeper:
         self._planner = planner
         self._late_seconds = late_seconds
         self._every_seconds = every_seconds
+        self._after = 0
 
     async def run(self) -> NoReturn:
         """Sweep now and then, until cancelled."""
@@ -110,8 +111,15 @@ class Sweeper:
             await asyncio.sleep(self._every_seconds)
 
     async def sweep(self) -> int:
-        """Queue what is not done of every late job, and tell how many jobs were late."""
-        late = await self._jobs.late(planned_before_ms=now_ms() - int(self._late_seconds * 1000), limit=_JOBS_A_SWEEP)
+        """Queue what is not done of the next hundred running jobs that are late, and tell how many were.
+
+        Each sweep goes on where the one before ended: jobs that never get done do not keep the others from their turn.
+        """
+        ids = await self._jobs.running(after=self._after, limit=_JOBS_A_SWEEP)
+        self._after = ids[-1] if len(ids) == _JOBS_A_SWEEP else 0
+        planned_before_ms = now_ms() - int(self._late_seconds * 1000)
+        jobs = [await self._jobs.get(job_id) for job_id in ids]
+        late = [job for job in jobs if job is not None and job.created_ms < planned_before_ms]
         async with asyncio.TaskGroup() as tasks:
             for job in late:
                 tasks.create_task(self._send_again(job))

@@ -22,4 +22,4 @@ class FanoutSettings(MeshSettings):
     @property
     def table_url(self) -> str:
         """Where its data is."""
-        return self.fanout_table or f"sqlite:///{self.data_dir / 'fanout.db'}"
+        return self.fanout_table or self.table_file("fanout.db")

@@ -9,21 +9,26 @@ import structlog
 from meshkit.process import Child
 
 DRAIN_SECONDS = 10.0
+_PAUSE_S = 0.05
 _ACTIVE = "http.apps.downstream_rq_active"
 
 _log = structlog.get_logger(__name__)
 
 
 async def drain(envoy: Child, admin: Path | int, *, seconds: float = DRAIN_SECONDS) -> None:
-    """Have Envoy take no new connections, and wait up to some seconds until no request is under way."""
+    """Have Envoy take no new connections and end those it has with their next answer, and wait until no request is under way.
+
+    After some seconds it is waited for no longer.
+    """
     if envoy.process.returncode is not None:
         return
     try:
         async with asyncio.timeout(seconds), _connected(admin) as client:
-            async with client.post("/drain_listeners"):
-                pass
-            while await _active(client):
-                pass
+            for command in ("/healthcheck/fail", "/drain_listeners"):
+                async with client.post(command):
+                    pass
+            while await _active(client):  # noqa: ASYNC110 - it is Envoy that knows, and it has to be asked
+                await asyncio.sleep(_PAUSE_S)
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
         _log.warning("gateway not drained", error=repr(error))
 

@@ -1,5 +1,7 @@
 """Where follows are kept: each edge twice, once for either side, always written together."""
 
+from dataclasses import dataclass
+
 from graph_svc.domain import Follow, FollowerPosition, FollowerRange
 from graph_svc.users import follower_count_key, following_count_key, profile_key
 from meshkit.clock import now_ms
@@ -22,6 +24,14 @@ def followers_key(followee_id: int, follower_id: int) -> Key:
 
 def _ended_key(follower_id: int, followee_id: int) -> Key:
     return Key(b"ended/" + id_bytes(follower_id), id_bytes(followee_id))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The conditions that an edge, and what is noted of an earlier one's end, are as they were seen."""
+
+    edge: AtVersion
+    ended: Condition
 
 
 class FollowRepository:
@@ -47,11 +57,17 @@ class FollowRepository:
             Add(follower_count_key(follow.followee_id), 1),
         ]
 
-    def removal(self, follow: Follow, ended: int, unchanged: AtVersion) -> list[Operation]:
-        """Make the operations that remove an edge, if it is still the same, and note the version with which it ended."""
+    def removal(self, follow: Follow, ended: int, seen: Seen) -> list[Operation]:
+        """Make the operations that remove an edge, if it is still as it was seen, and note the version with which it ended."""
         return [
-            Put(_ended_key(follow.follower_id, follow.followee_id), id_bytes(ended), expires_at=now_ms() / 1000 + _ENDED_SECONDS),
-            Delete(following_key(follow.follower_id, follow.followee_id), condition=unchanged),
+            Put(
+                _ended_key(follow.follower_id, follow.followee_id),
+                id_bytes(ended),
+                # An edge that came and went and came again has the same version as before; what is noted of its ends has not.
+                condition=seen.ended or Existence.ABSENT,
+                expires_at=now_ms() / 1000 + _ENDED_SECONDS,
+            ),
+            Delete(following_key(follow.follower_id, follow.followee_id), condition=seen.edge),
             Delete(followers_key(follow.followee_id, follow.follower_id), condition=Existence.PRESENT),
             Add(following_count_key(follow.follower_id), -1),
             Add(follower_count_key(follow.followee_id), -1),
@@ -65,10 +81,15 @@ class FollowRepository:
         item = await self._table.get(_ended_key(follower_id, followee_id))
         return (id_from(item.value), AtVersion(item.version)) if item else (0, None)
 
-    async def get(self, follower_id: int, followee_id: int) -> tuple[Follow, AtVersion] | None:
-        """Give an edge and the condition that it is still the same."""
-        item = await self._table.get(following_key(follower_id, followee_id))
-        return (Follow(follower_id, followee_id, id_from(item.value)), AtVersion(item.version)) if item else None
+    async def get(self, follower_id: int, followee_id: int) -> tuple[Follow, Seen] | None:
+        """Give an edge and the conditions that it is still the same."""
+        edge_key, ended_key = following_key(follower_id, followee_id), _ended_key(follower_id, followee_id)
+        items = await self._table.get_many([edge_key, ended_key])
+        if edge_key not in items:
+            return None
+        edge, ended = items[edge_key], items.get(ended_key)
+        seen = Seen(AtVersion(edge.version), AtVersion(ended.version) if ended else None)
+        return Follow(follower_id, followee_id, id_from(edge.value)), seen
 
     async def followees(self, follower_id: int, *, after: int, limit: int) -> list[int]:
         """Give whom a user follows: ids above `after`, ascending."""

@@ -163,12 +163,12 @@ class FollowService:
             if existing is None:
                 await remember(self._table, request, b"")
                 return
-            follow, unchanged = existing
+            follow, seen = existing
             gone = replace(follow, version=max(self._ids.next(), follow.version + 1))
             event = self._encode(self._ids.next(), FollowChanged(gone, following=False))
             answered = [answer_record(request, b"")] if request else []
             try:
-                await self._table.write(*answered, *self._follows.removal(follow, gone.version, unchanged), outbox_record(event))
+                await self._table.write(*answered, *self._follows.removal(follow, gone.version, seen), outbox_record(event))
             except ConditionFailedError:
                 continue
             self._outbox.send(event)

@@ -17,4 +17,4 @@ class GraphSettings(MeshSettings):
     @property
     def table_url(self) -> str:
         """Where its data is."""
-        return self.graph_table or f"sqlite:///{self.data_dir / 'graph.db'}"
+        return self.graph_table or self.table_file("graph.db")

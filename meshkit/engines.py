@@ -2,7 +2,7 @@
 
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import structlog
 
@@ -17,9 +17,9 @@ _log = structlog.get_logger(__name__)
 def open_table(url: str) -> AbstractAsyncContextManager[Table]:
     """Open a table: `sqlite:///relative/path` or `sqlite:////absolute/path`. Raises ValueError for another URL."""
     parts = urlsplit(url)
-    if parts.scheme != "sqlite" or parts.netloc or len(parts.path) <= 1:
-        raise ValueError(f"{url}: a table is sqlite:///path")
-    return open_sqlite(Path(parts.path[1:]))
+    if parts.scheme != "sqlite" or parts.netloc or parts.query or parts.fragment or len(parts.path) <= 1:
+        raise ValueError(f"{url}: a table is sqlite:///path, with # and ? in the path as %23 and %3F")
+    return open_sqlite(Path(unquote(parts.path[1:])))
 
 
 def open_queue(url: str) -> AbstractAsyncContextManager[Queue]:

@@ -119,21 +119,25 @@ class Outbox:
 
     async def _sweep(self) -> None:
         while True:
-            for shard in random.sample(range(_SHARDS), _SHARDS):
-                try:
-                    await self._sweep_shard(b"outbox/%d" % shard)
-                except (OverloadedError, UnavailableError) as error:
-                    _log.warning("outbox not swept", shard=shard, error=str(error))
+            try:
+                found = sum([await self._sweep_shard(b"outbox/%d" % shard) for shard in random.sample(range(_SHARDS), _SHARDS)])
+                if found:
+                    _log.warning("events wait in the outbox", count=await self.waiting_count())
+            except (OverloadedError, UnavailableError) as error:
+                _log.warning("outbox not swept", error=str(error))
             await asyncio.sleep(self._sweep_seconds)
 
-    async def _sweep_shard(self, partition: bytes) -> None:
+    async def _sweep_shard(self, partition: bytes) -> int:
+        found = 0
         start, end = b"", id_bytes(first_id_at(now_ms() - int(self._sweep_age * 1000)))
         while start < end:
             items = await self._table.query(partition, start=start, end=end, limit=_SWEEP_PAGE)
             self.send(*(event for item in items if (event := _event(item.key, item.value))))
+            found += len(items)
             if len(items) < _SWEEP_PAGE:
-                return
+                break
             start = items[-1].key.sort + b"\0"
+        return found
 
     async def waiting_count(self) -> int:
         """Count the events that the table holds unsent, up to 1,000 a shard."""

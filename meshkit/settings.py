@@ -1,6 +1,7 @@
 """Settings that every service has. They come from the environment, prefix FEEDMESH_; a service adds its own."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -35,6 +36,10 @@ class MeshSettings(BaseSettings):
     drain_notice: float = Field(default=0.0, ge=0, le=60, description="seconds between saying NOT_SERVING and refusing calls")
     max_concurrent_calls: int = Field(default=2_000, ge=1)
     log_level: str = "info"
+
+    def table_file(self, name: str) -> str:
+        """Give the URL of a table in the data folder."""
+        return f"sqlite:///{quote(str(self.data_dir / name))}"
 
     @property
     def keys_dir(self) -> Path:

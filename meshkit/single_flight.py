@@ -41,6 +41,10 @@ class SingleFlight(Generic[Key, Result]):
         """Let the next who wants a key start anew, whatever is under way."""
         self._under_way.pop(key, None)
 
+    def forget_all(self) -> None:
+        """Let whoever wants any key next start anew."""
+        self._under_way.clear()
+
     def _ended(self, keys: list[Key], task: asyncio.Task[Result]) -> None:
         self._tasks.discard(task)
         for key in keys:

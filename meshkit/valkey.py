@@ -4,6 +4,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -26,7 +27,7 @@ async def private_valkey(folder: Path) -> AsyncIterator[str]:
     """
     with socket_path(folder, "valkey.sock") as socket:
         async with supervised(lambda: _server(folder, socket)):
-            yield f"unix://{socket}"
+            yield f"unix://{quote(str(socket))}"
 
 
 def _server(folder: Path, socket: Path) -> AbstractAsyncContextManager[Child]:

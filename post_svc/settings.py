@@ -14,4 +14,4 @@ class PostSettings(MeshSettings):
     @property
     def table_url(self) -> str:
         """Where its data is."""
-        return self.post_table or f"sqlite:///{self.data_dir / 'posts.db'}"
+        return self.post_table or self.table_file("posts.db")

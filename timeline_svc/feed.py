@@ -11,7 +11,7 @@ from meshkit.errors import UnavailableError
 from meshkit.ids import first_id_at
 from meshkit.single_flight import SingleFlight
 from timeline_svc.packed import State, Window
-from timeline_svc.ports import HomeWindow, TimelineStore
+from timeline_svc.ports import STORE_AWAY, HomeWindow, TimelineStore
 from timeline_svc.post_cache import PostCache
 from timeline_svc.pull import Puller
 
@@ -70,7 +70,9 @@ class HomeFeed:
         """Give at least `need` candidates below an id, or all that are left."""
         try:
             home = await self._read(viewer_id, before, need)
-        except UnavailableError:
+        except UnavailableError as error:
+            if error.reason != STORE_AWAY:
+                raise
             _log.warning("timelines are away: pulling", viewer_id=viewer_id)
             return await self._pulled(viewer_id, [], before, need, from_tables=True)
         window = home.window

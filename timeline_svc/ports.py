@@ -16,10 +16,13 @@ class HomeWindow:
     oldest_change: int = 0
 
 
+STORE_AWAY = "TIMELINES_UNAVAILABLE"
+
+
 class TimelineStore(Protocol):
     """Timelines and authors' recent posts, in memory that may be lost at any time.
 
-    Every method raises `meshkit.errors.UnavailableError` when the store does not answer in time.
+    Every method raises `meshkit.errors.UnavailableError`, reason STORE_AWAY, when the store does not answer in time.
     """
 
     async def read_home(self, user_id: int, newest: int | None) -> HomeWindow:

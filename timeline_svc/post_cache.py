@@ -105,6 +105,7 @@ class PostCache:
         """Take note that changes may have gone by unheard: every copy goes, also those that are being loaded."""
         self._change += 1
         self._missed = self._change
+        self._loads.forget_all()
         for post_id in list(self._cached):
             self._drop(post_id)
 

@@ -15,7 +15,7 @@ from meshkit.buckets import bucket_of
 from meshkit.errors import UnavailableError
 from meshkit.ids import id_bytes, id_from
 from timeline_svc.packed import Entry, State, Window, new_timeline, pack_entries, tail_bytes
-from timeline_svc.ports import HomeWindow
+from timeline_svc.ports import STORE_AWAY, HomeWindow
 
 HOME_CAP = 800
 AUTHOR_CAP = 100
@@ -24,6 +24,7 @@ _AUTHOR_SECONDS = 7 * 86_400
 _KEYS_PER_PUSH = 500
 _CONNECTIONS = 64
 _HIDDEN = b"1"
+_FOLLOW_CHANGES = "follow-changes:"
 _AWAY = (RedisConnectionError, RedisTimeoutError, OutOfMemoryError, ReadOnlyError, OSError)
 
 
@@ -34,7 +35,7 @@ def home_key(user_id: int) -> str:
 
 def follow_changes_key(user_id: int) -> str:
     """Where a viewer's recent follow changes are, on the same shard as the timeline."""
-    return f"follow-changes:{{{bucket_of(user_id)}}}:{user_id}"
+    return f"{_FOLLOW_CHANGES}{{{bucket_of(user_id)}}}:{user_id}"
 
 
 def author_key(user_id: int) -> str:
@@ -96,12 +97,12 @@ class RedisTimelineStore:
         keys = [home_key(user_id) for user_id in user_ids]
         slices = [keys[start : start + _KEYS_PER_PUSH] for start in range(0, len(keys), _KEYS_PER_PUSH)]
         with _failures():
-            return sum(await self._push.call(self._redis, [(part, (entry.pack(), HOME_CAP)) for part in slices]))
+            return sum(await self._change(self._push, [(part, (entry.pack(), HOME_CAP)) for part in slices]))
 
     async def begin_home(self, user_id: int) -> bytes:
         """Make an empty home timeline that takes pushes and is not ready, if there is none; give its generation."""
         with _failures():
-            (generation,) = await self._begin.call(self._redis, [((home_key(user_id),), (new_timeline(), _HOME_SECONDS))])
+            (generation,) = await self._change(self._begin, [((home_key(user_id),), (new_timeline(), _HOME_SECONDS))])
         return bytes(generation)
 
     async def complete_home(self, user_id: int, generation: bytes, entries: Sequence[Entry], floor: int) -> bool:
@@ -116,15 +117,24 @@ class RedisTimelineStore:
         keys = (home_key(user_id), follow_changes_key(user_id))
         arguments = (pack_entries(list(entries)), id_bytes(floor), HOME_CAP, generation)
         with _failures():
-            return await self._merge.call(self._redis, [(keys, arguments)]) == [1]
+            return await self._change(self._merge, [(keys, arguments)]) == [1]
 
     async def note_follow(self, follower_id: int, followee_id: int, version: int, *, following: bool) -> int | None:
         """Note a follow or unfollow; an unfollowed author's entries go, and stay hidden. Give the timeline's floor."""
         keys = (follow_changes_key(follower_id), home_key(follower_id))
         arguments = (id_bytes(followee_id), id_bytes(version), int(not following), _HOME_SECONDS + 86_400, HOME_CAP)
         with _failures():
-            (floor,) = await self._note_follow.call(self._redis, [(keys, arguments)])
+            (floor,) = await self._change(self._note_follow, [(keys, arguments)])
         return None if floor is None else id_from(floor)
+
+    async def _change(self, script: _Script, calls: Sequence[_Call]) -> list[Any]:
+        """Run a script that changes timelines. Those that the server has no memory to change go: missing, they mislead nobody."""
+        try:
+            return await script.call(self._redis, calls)
+        except OutOfMemoryError:
+            keys = [key for keys, _ in calls for key in keys if not key.startswith(_FOLLOW_CHANGES)]
+            await self._redis.unlink(*keys)
+            raise
 
     async def settle(self, user_id: int, before_version: int) -> None:
         """Forget follow changes older than a version."""
@@ -144,13 +154,13 @@ class RedisTimelineStore:
     async def push_author(self, entry: Entry) -> None:
         """Put an entry among its author's recent posts, if they exist."""
         with _failures():
-            await self._push.call(self._redis, [((author_key(entry.author_id),), (entry.pack(), AUTHOR_CAP))])
+            await self._change(self._push, [((author_key(entry.author_id),), (entry.pack(), AUTHOR_CAP))])
 
     async def begin_authors(self, author_ids: Sequence[int]) -> dict[int, bytes]:
         """Make authors' recent posts that are empty, take pushes, and are not ready, where there are none; give the generations."""
         calls: list[_Call] = [((author_key(author_id),), (new_timeline(), _AUTHOR_SECONDS)) for author_id in author_ids]
         with _failures():
-            generations = await self._begin.call(self._redis, calls)
+            generations = await self._change(self._begin, calls)
         return dict(zip(author_ids, generations, strict=True))
 
     async def complete_authors(
@@ -167,7 +177,7 @@ class RedisTimelineStore:
             packed = pack_entries([Entry(post_id, author_id) for post_id in reversed(ids)])
             calls.append(((author_key(author_id),), (packed, id_bytes(floor), AUTHOR_CAP, generation)))
         with _failures():
-            await self._merge.call(self._redis, calls)
+            await self._change(self._merge, calls)
 
 
 class _failures:  # noqa: N801 - reads as the statement that it is
@@ -178,7 +188,7 @@ class _failures:  # noqa: N801 - reads as the statement that it is
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, _AWAY):
-            raise UnavailableError("timelines are not available now; try again", reason="TIMELINES_UNAVAILABLE") from error
+            raise UnavailableError("timelines are not available now; try again", reason=STORE_AWAY) from error
 
 
 @asynccontextmanager

@@ -140,6 +140,30 @@ async def test_a_stop_lets_requests_finish(settings: GatewaySettings, upstream: 
         assert (await answer).status == 200
 
 
+async def test_a_stop_cuts_nobody_off(settings: GatewaySettings, issuer: Issuer, tmp_path: Path) -> None:
+    """Clients that keep their connections busy while the gateway stops get every answer, and then find nobody to connect to."""
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+        async with run_envoy(settings, tmp_path) as gateway:
+            rest = Rest(gateway.url, session, issuer.user_token(7))
+            answered = asyncio.Event()
+            clients = [tasks.create_task(_post_until_refused(rest, answered)) for _ in range(4)]
+            await answered.wait()
+        assert all([await client for client in clients])
+
+
+async def _post_until_refused(rest: Rest, answered: asyncio.Event) -> int:
+    """Post without a pause until nobody listens, and tell how often it went well."""
+    count = 0
+    while True:
+        try:
+            answer = await rest.call("POST", "/v1/posts", {"content": "x"})
+        except aiohttp.ClientConnectorError:
+            return count
+        assert answer.status in {200, 429}
+        answered.set()
+        count += 1
+
+
 async def _release_once_closed(url: str, upstream: Upstream) -> None:
     """Let the held call go as soon as nobody can connect any more."""
     host, port = url.removeprefix("http://").split(":")

@@ -76,18 +76,27 @@ async def test_up_prints_lines_that_work(tmp_path: Path) -> None:
 
 
 async def test_data_survives_a_stop(tmp_path: Path) -> None:
-    """What was posted before a stop is in the feed after the next start."""
+    """What was posted before a stop is in the feed after the next start, whatever the data folder is called; it holds all of it."""
+    folder = tmp_path / "a#b ?c=%25 d"
     async with aiohttp.ClientSession() as http:
-        async with mesh(tmp_path) as (url, process):
+        async with mesh(folder) as (url, process):
             await printed(process, "Ctrl-C stops")
-            token = Issuer.load_or_create(tmp_path / "keys").user_token(await _user_id(http, url))
+            token = Issuer.load_or_create(folder / "keys").user_token(await _user_id(http, url))
             headers = {"authorization": f"Bearer {token}"}
             async with http.post(f"{url}/v1/posts", json={"content": "kept"}, headers=headers) as answer:
                 post_id = (await answer.json())["post_id"]
-        async with mesh(tmp_path) as (url, process):
+        async with mesh(folder) as (url, process):
             await printed(process, "Ctrl-C stops")
             async with http.get(f"{url}/v1/feed", headers=headers) as answer:
                 assert [item["post"]["post_id"] for item in (await answer.json())["items"]] == [post_id]
+    assert _tables(tmp_path) == {folder / name for name in ("graph.db", "posts.db", "fanout.db")}
+
+
+async def test_a_damaged_table_is_told_in_a_sentence(tmp_path: Path) -> None:
+    """A table that cannot be opened ends the start with a sentence, not with a traceback."""
+    (tmp_path / "graph.db").write_text("not a database, and long enough to be read as one " * 100)
+    code, output = await run("up", "--data-dir", str(tmp_path), "--free-ports", "--port", "0")
+    assert (code, "Traceback" in output, output.startswith("feedmesh: ")) == (2, False, True), output
 
 
 async def test_a_second_mesh_on_the_same_data_is_refused(tmp_path: Path) -> None:
@@ -119,6 +128,11 @@ async def test_kill_in_the_middle_of_seeding(tmp_path: Path, killed_after: str) 
         await _flush(lines)
         code, report = await run("verify", "--data-dir", str(tmp_path), "--url", url)
         assert (code, "\n0 differences" in report) == (0, True), report
+
+
+def _tables(folder: Path) -> set[Path]:
+    """Give the tables anywhere in a folder."""
+    return {path for path in folder.rglob("*") if path.is_file() and path.read_bytes().startswith(b"SQLite format 3")}
 
 
 async def _user_id(http: aiohttp.ClientSession, url: str) -> int:

@@ -9,12 +9,14 @@ from feed.event.v1 import event_pb2
 
 from graph_svc.domain import Profile
 from graph_svc.events import encode
+from graph_svc.follows import FollowRepository
 from graph_svc.service import FollowService, UserService
 from meshkit.clock import now_ms
 from meshkit.ids import IdGenerator
 from meshkit.lifecycle import background
 from meshkit.outbox import Outbox
 from meshkit.queue.memory import MemoryQueue
+from meshkit.table.port import ConditionFailedError
 from meshkit.table.sqlite import open_sqlite
 from meshkit.topics import FOLLOW_CHANGED
 from tests.rpc.client import refused
@@ -109,3 +111,20 @@ def _hours_ago(hours: int) -> int:
 
 def _has(number: int, bodies: list[bytes]) -> bool:
     return len(bodies) >= number
+
+
+async def test_an_unfollow_does_not_remove_a_newer_edge(tmp_path: Path) -> None:
+    """An edge that ended and came again is not the one that a slow unfollow saw, though it looks alike."""
+    async with MemoryQueue() as queue, open_sqlite(tmp_path / "graph.db") as table:
+        ids = IdGenerator(0, now_ms)
+        users = UserService(table, ids)
+        ada, bob = [(await users.create(Profile(name), None)).user_id for name in ("ada", "bob")]
+        follows, edges = FollowService(table, ids, Outbox(table, queue), encode), FollowRepository(table)
+        await follows.follow(ada, bob, None)
+        seen = await edges.get(ada, bob)
+        assert seen
+        await follows.unfollow(ada, bob, None)
+        again = await follows.follow(ada, bob, None)
+        with pytest.raises(ConditionFailedError):
+            await table.write(*edges.removal(seen[0], ids.next(), seen[1]))
+        assert await follows.follow(ada, bob, None) == again

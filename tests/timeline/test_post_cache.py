@@ -140,3 +140,17 @@ async def test_changes_may_come_in_any_order(home: Home) -> None:
             home.cache.changed(post_id, version)
         held.open()
     assert [post.content for post in posts_of(await reading)] == ["two"]
+
+
+async def test_a_load_from_before_unheard_changes_serves_nobody_after_them(home: Home) -> None:
+    """Whoever asks after changes went by unheard gets the posts as they are, though an older load is still under way."""
+    ids = fill(home, [1, 2], 2)
+    held = home.world.gate("lookup")
+    async with asyncio.TaskGroup() as tasks:
+        before = tasks.create_task(home.cache.items(ids))
+        await held.reached.wait()
+        home.cache.missed_changes()
+        after = tasks.create_task(home.cache.items(ids))
+        await asyncio.sleep(0)
+        held.open()
+    assert list(after.result()) == list(before.result()) == ids

@@ -114,3 +114,23 @@ async def test_many_reads_at_once_all_answer(store: RedisTimelineStore, users: I
     """More reads at once than there are connections wait for one; the server is not away."""
     homes = await asyncio.gather(*(store.read_home(next(users), 20) for _ in range(300)), return_exceptions=True)
     assert [home for home in homes if home != HomeWindow(None)] == []
+
+
+async def test_what_cannot_be_changed_for_lack_of_memory_goes(store: RedisTimelineStore, redis: Redis, user: int) -> None:
+    """A server that has no memory for a change keeps no timeline without it: it is missing, and so it is read from the tables."""
+    await ready(store, user, 10, 20)
+    await redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(UnavailableError):
+            await store.push_home(Entry(30, AUTHOR), [user])
+        assert (await store.read_home(user, 20)).window is None
+    finally:
+        await redis.config_set("maxmemory", 0)
+    await ready(store, user, 10, 20, 30)
+    await redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(UnavailableError):
+            await store.note_follow(user, AUTHOR, 100, following=False)
+        assert (await store.read_home(user, 20)).window is None
+    finally:
+        await redis.config_set("maxmemory", 0)
