@@ -87,9 +87,11 @@ class Failing:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.fail = asyncio.Event()
+        self.tried: set[int] = set()
 
-    async def send(self, _chunk: Chunk) -> None:
+    async def send(self, chunk: Chunk) -> None:
         """Wait, and fail."""
+        self.tried.add(chunk.job_id)
         self.asked.set()
         await self.fail.wait()
         raise UnavailableError("the queue is away", reason="AWAY")

@@ -98,3 +98,17 @@ async def test_the_sweeper_outlives_outages(fanout: Fanout) -> None:
             while await running_ids(fanout):  # noqa: ASYNC110  # the sweeper tells nobody when it is done
                 await asyncio.sleep(0)
     assert fanout.timelines.times(post_id) == fanout.once(AUTHOR)
+
+
+async def test_jobs_that_never_get_done_do_not_starve_the_others(fanout: Fanout) -> None:
+    """However many old jobs are stuck, a younger late one has its turn after some sweeps."""
+    for _ in range(150):
+        await fanout.crash(fanout.post(AUTHOR, 1), AUTHOR)
+    young = fanout.post(AUTHOR, 1)
+    await fanout.crash(young, AUTHOR)
+    failing = Failing()
+    failing.fail.set()
+    sweeper = fanout.sweeper_of(fanout.planner_to(failing))
+    for _ in range(2):
+        await sweeper.sweep()
+    assert len(failing.tried) == 151

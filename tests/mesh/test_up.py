@@ -34,7 +34,9 @@ async def run(*arguments: str) -> tuple[int, str]:
 async def line(process: asyncio.subprocess.Process) -> str:
     """Give the next line that a command prints."""
     assert process.stdout
-    return (await asyncio.wait_for(process.stdout.readline(), 30)).decode().rstrip()
+    text = await asyncio.wait_for(process.stdout.readline(), 30)
+    assert text, "the command ended"
+    return text.decode().rstrip()
 
 
 async def printed(process: asyncio.subprocess.Process, last: str) -> list[str]:
