@@ -129,11 +129,11 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 
 
 async def plan_without_delivery(service: Service, count: int) -> list[int]:
-    """Note jobs that nobody works on."""
+    """Note jobs that nobody works on: planned in the future, they are not late."""
     ids = [service.ids.next() for _ in range(count)]
     async with open_table(service.settings.table_url) as table:
         for job_id in ids:
-            await JobRepository(table).create(Job(job_id, AUTHOR, 3, 25, 1_700_000_000_123))
+            await JobRepository(table).create(Job(job_id, AUTHOR, 3, 25, 4_000_000_000_123))
     return ids
 
 
@@ -173,7 +173,7 @@ async def test_running_jobs_are_paged(service: Service) -> None:
     assert [job.job_id for job in first.jobs] == ids[:20]
     job = first.jobs[0]
     assert (job.state, job.done_chunk_count, job.HasField("finish_time")) == (job_pb2.JOB_STATE_RUNNING, 0, False)
-    assert job.create_time.ToMilliseconds() == 1_700_000_000_123
+    assert job.create_time.ToMilliseconds() == 4_000_000_000_123
     second = await service.list(ListRequest(page_token=first.next_page_token))
     assert ([job.job_id for job in second.jobs], second.next_page_token) == (ids[20:], "")
     exact = await service.list(ListRequest(page_size=25))
