@@ -1,6 +1,7 @@
 """Stopping Envoy without cutting off who is being answered: by its own signal it ends at once."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import aiohttp
@@ -9,8 +10,10 @@ import structlog
 from meshkit.process import Child
 
 DRAIN_SECONDS = 10.0
-_PAUSE_S = 0.05
-_ACTIVE = "http.apps.downstream_rq_active"
+_IDLE_SECONDS = 0.5
+_PAUSE_SECONDS = 0.05
+_REQUESTS = "http.apps.downstream_rq_active"
+_CONNECTIONS = "http.apps.downstream_cx_active"
 
 _log = structlog.get_logger(__name__)
 
@@ -27,8 +30,12 @@ async def drain(envoy: Child, admin: Path | int, *, seconds: float = DRAIN_SECON
             for command in ("/healthcheck/fail", "/drain_listeners"):
                 async with client.post(command):
                     pass
-            while await _active(client):  # noqa: ASYNC110 - it is Envoy that knows, and it has to be asked
-                await asyncio.sleep(_PAUSE_S)
+            idle_until = time.monotonic() + _IDLE_SECONDS
+            # A busy connection ends with its next answer; one that stays idle is not waited for.
+            while await _count(client, _REQUESTS) or (  # noqa: ASYNC110 - it is Envoy that knows, and it has to be asked
+                await _count(client, _CONNECTIONS) and time.monotonic() < idle_until
+            ):
+                await asyncio.sleep(_PAUSE_SECONDS)
     except (TimeoutError, aiohttp.ClientError, OSError) as error:
         _log.warning("gateway not drained", error=repr(error))
 
@@ -39,6 +46,6 @@ def _connected(admin: Path | int) -> aiohttp.ClientSession:
     return aiohttp.ClientSession("http://envoy", connector=aiohttp.UnixConnector(str(admin)))
 
 
-async def _active(client: aiohttp.ClientSession) -> int:
-    async with client.get("/stats", params={"filter": f"^{_ACTIVE}$"}) as answer:
+async def _count(client: aiohttp.ClientSession, what: str) -> int:
+    async with client.get("/stats", params={"filter": f"^{what}$"}) as answer:
         return int((await answer.text()).rpartition(":")[2] or 0)

@@ -1,6 +1,7 @@
 """Bounds and failures: rate limits, services that are away, Envoy's own start and end."""
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -61,7 +62,7 @@ async def test_reflection_is_off_unless_asked_for(settings: GatewaySettings, ups
     async with run_envoy(settings, tmp_path / "off") as gateway, grpc.aio.insecure_channel(_address(gateway)) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             # As a single call, since the refusal of a stream that is still sending may look like a failure to send.
-            await channel.unary_unary(REFLECTION)(b"")
+            await channel.unary_unary(REFLECTION, request_serializer=bytes)(b"")
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
     shown = settings.model_copy(update={"reflection_upstream": upstream.address})
     async with run_envoy(shown, tmp_path / "on") as gateway:
@@ -149,26 +150,39 @@ async def test_a_stop_lets_requests_finish(settings: GatewaySettings, upstream: 
 
 async def test_a_stop_cuts_nobody_off(settings: GatewaySettings, issuer: Issuer, tmp_path: Path) -> None:
     """Clients that keep their connections busy while the gateway stops get every answer, and then find nobody to connect to."""
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+    async with asyncio.TaskGroup() as tasks:
         async with run_envoy(settings, tmp_path) as gateway:
-            rest = Rest(gateway.url, session, issuer.user_token(7))
             answered = asyncio.Event()
-            clients = [tasks.create_task(_post_until_refused(rest, answered)) for _ in range(4)]
+            clients = [tasks.create_task(_post_until_refused(gateway.url, issuer.user_token(7), answered)) for _ in range(4)]
             await answered.wait()
         assert all([await client for client in clients])
 
 
-async def _post_until_refused(rest: Rest, answered: asyncio.Event) -> int:
-    """Post without a pause until nobody listens, and tell how often it went well."""
-    count = 0
-    while True:
-        try:
-            answer = await rest.call("POST", "/v1/posts", {"content": "x"})
-        except aiohttp.ClientConnectorError:
-            return count
-        assert answer.status in {200, 429}
-        answered.set()
-        count += 1
+async def _post_until_refused(url: str, token: str, answered: asyncio.Event) -> int:
+    """Post without a pause until no new connection can be had, and tell how often it went well."""
+    fresh = False
+
+    async def note(_session: object, _context: object, parameters: object) -> None:
+        nonlocal fresh
+        fresh = isinstance(parameters, aiohttp.TraceConnectionCreateEndParams)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(note)
+    trace.on_connection_reuseconn.append(note)
+    async with aiohttp.ClientSession(trace_configs=[trace]) as session:
+        rest = Rest(url, session, token)
+        for count in itertools.count():
+            try:
+                answer = await rest.call("POST", "/v1/posts", {"content": "x"})
+            except aiohttp.ClientConnectorError:
+                return count
+            except aiohttp.ClientOSError:
+                # The kernel had taken the connection, and Envoy never saw it.
+                assert fresh
+                return count
+            assert answer.status in {200, 429}
+            answered.set()
+    raise AssertionError("never refused")
 
 
 async def _release_once_closed(url: str, upstream: Upstream) -> None:
