@@ -94,7 +94,7 @@ class FollowServicer(follow_service_pb2_grpc.FollowServiceServicer):
         last = self._tokens.open(scope, request.page_token)
         page = await self._follows.followers_page(request.user_id, page_size(request.page_size), last)
         return follow_service_pb2.ListFollowersResponse(
-            users=map(_user, page.users), next_page_token=self._tokens.sign(scope, page.last) if page.last else ""
+            users=map(_user, page.users), next_page_token=self._tokens.sign(scope, page.last)
         )
 
     async def ListFollowing(
@@ -104,7 +104,7 @@ class FollowServicer(follow_service_pb2_grpc.FollowServiceServicer):
         last = self._tokens.open(scope, request.page_token)
         page = await self._follows.following_page(request.user_id, page_size(request.page_size), last)
         return follow_service_pb2.ListFollowingResponse(
-            users=map(_user, page.users), next_page_token=self._tokens.sign(scope, page.last) if page.last else ""
+            users=map(_user, page.users), next_page_token=self._tokens.sign(scope, page.last)
         )
 
     async def ListFollowerRange(

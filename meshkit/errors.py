@@ -49,7 +49,7 @@ class OverloadedError(FeedmeshError):
 
 
 class UnavailableError(FeedmeshError):
-    """Something needed is away for now: try again."""
+    """Something needed does not answer: try again."""
 
 
 STATUS: Mapping[type[FeedmeshError], grpc.StatusCode] = {

@@ -28,8 +28,10 @@ class PageTokens:
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = tuple(keys)
 
-    def sign(self, scope: str, position: bytes) -> str:
-        """Make the token that goes on after a position."""
+    def sign(self, scope: str, position: bytes | None) -> str:
+        """Make the token that goes on after a position, or the empty one for None, which is the end."""
+        if position is None:
+            return ""
         return _encoded(_signature(self._keys[0], scope, position) + position)
 
     def open(self, scope: str, token: str) -> bytes | None:
