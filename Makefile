@@ -43,8 +43,8 @@ gen: .venv/dev.stamp ## Generate gen/ from protos/
 
 lock: ## Pin every dependency again, with hashes
 	@UV=.venv/bin/uv; [ -x $$UV ] || $(BIN)/pip install --quiet uv; \
-	$$UV pip compile --quiet --universal --generate-hashes --no-header --group build pyproject.toml -o requirements.lock; \
-	$$UV pip compile --quiet --universal --generate-hashes --no-header --group dev pyproject.toml -o requirements-dev.lock
+	$$UV pip compile --quiet --universal --generate-hashes --no-header --extra engines --group build pyproject.toml -o requirements.lock; \
+	$$UV pip compile --quiet --universal --generate-hashes --no-header --extra engines --group dev pyproject.toml -o requirements-dev.lock
 
 setup: .venv/dev.stamp ## Install everything for development into .venv
 
