@@ -1,5 +1,6 @@
-"""Paths for Unix sockets, which may have only about a hundred characters."""
+"""Places to listen at: free ports, and paths for Unix sockets, which may have only about a hundred characters."""
 
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,3 +19,10 @@ def socket_path(folder: Path, name: str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="feedmesh-", ignore_cleanup_errors=True) as short:
         yield Path(short) / name
+
+
+def free_port() -> int:
+    """Find a port on the loopback address that nobody listens on now; for programs that cannot tell which one they took."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""The engines of each port. An engine joins its port's contract suite by a line in one of the tables here."""
+"""The engines of each port, and what opens them. An engine joins its port's contract suite in `tables.py` or `queues.py`."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -7,24 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from meshkit.queue.memory import MemoryQueue
 from meshkit.queue.port import Queue
 from meshkit.table.port import Table
-from meshkit.table.sqlite import open_sqlite
-
-
-def _sqlite(folder: Path) -> AbstractAsyncContextManager[Table]:
-    return open_sqlite(folder / "table.db")
-
-
-def _memory(_folder: Path) -> AbstractAsyncContextManager[Queue]:
-    return MemoryQueue(pause=lambda _deliveries: 0.0)
-
-
-# Each opens the engine on what it keeps in a folder; a second time after the first was closed it finds the same things again.
-TABLES: dict[str, Callable[[Path], AbstractAsyncContextManager[Table]]] = {"sqlite": _sqlite}
-# Each makes an engine whose pauses between deliveries are as short as it can.
-QUEUES: dict[str, Callable[[Path], AbstractAsyncContextManager[Queue]]] = {"memory": _memory}
+from tests.contract.queues import QUEUES
+from tests.contract.tables import TABLES
 
 
 @pytest.fixture(params=TABLES)
