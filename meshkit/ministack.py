@@ -49,9 +49,11 @@ def _server(folder: Path, port: int) -> AbstractAsyncContextManager[Child]:
 
     async def ready() -> bool:
         try:
-            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1)) as session:
-                async with session.get(f"http://127.0.0.1:{port}/_ministack/health") as answer:
-                    return answer.status == 200  # noqa: PLR2004
+            async with (
+                aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1)) as session,
+                session.get(f"http://127.0.0.1:{port}/_ministack/health") as answer,
+            ):
+                return answer.ok
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
 
