@@ -1,6 +1,7 @@
 """A private server that speaks DynamoDB and S3, for a mesh on one machine: on the loopback address, with its data in a folder."""
 
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -58,5 +59,10 @@ def _server(folder: Path, port: int) -> AbstractAsyncContextManager[Child]:
             return False
 
     return child(
-        [sys.executable, "-m", "ministack"], name="Ministack", log=folder / "ministack.log", ready=ready, env=os.environ | settings
+        [sys.executable, "-m", "ministack"],
+        name="Ministack",
+        log=folder / "ministack.log",
+        ready=ready,
+        env=os.environ | settings,
+        orphan_signal=signal.SIGTERM,  # it writes its data when it is asked to stop
     )

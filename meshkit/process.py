@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,12 +13,12 @@ from pathlib import Path
 
 _POLL_SECONDS = 0.02
 _TAIL_BYTES = 2_000
-# Asks the kernel for SIGKILL at the parent's death, and leaves at once if that came first.
+# Asks the kernel for a signal at the parent's death, and leaves at once if that came first.
 _TIE = """
 import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+ctypes.CDLL(None).prctl(1, int(sys.argv[2]))  # PR_SET_PDEATHSIG
 if os.getppid() == int(sys.argv[1]):
-    os.execvp(sys.argv[2], sys.argv[2:])
+    os.execvp(sys.argv[3], sys.argv[3:])
 """
 
 
@@ -57,16 +58,17 @@ async def child(
     ready_timeout: float = 10.0,
     grace: float = 5.0,
     env: Mapping[str, str] | None = None,
+    orphan_signal: signal.Signals = signal.SIGKILL,
 ) -> AsyncIterator[Child]:
     """Run a process for the length of a block, which begins when `ready` is true.
 
     Its output is appended to `log`. Ctrl-C in the terminal does not reach it. At the end of the block it gets SIGTERM, and SIGKILL
-    `grace` seconds later. On Linux it is killed when its parent dies, however that happens.
+    `grace` seconds later. On Linux it gets `orphan_signal` when its parent dies, however that happens.
 
     Raises:
         ChildError: it could not be started, ended before it was ready, or was not ready within `ready_timeout` seconds.
     """
-    started = Child(name, log, await _start(argv, name, log, env))
+    started = Child(name, log, await _start(argv, name, log, env, orphan_signal))
     try:
         await _await_ready(started, ready, ready_timeout)
         yield started
@@ -75,13 +77,13 @@ async def child(
 
 
 async def _start(
-    argv: Sequence[str | os.PathLike[str]], name: str, log: Path, env: Mapping[str, str] | None
+    argv: Sequence[str | os.PathLike[str]], name: str, log: Path, env: Mapping[str, str] | None, orphan_signal: signal.Signals
 ) -> asyncio.subprocess.Process:
     if not shutil.which(argv[0]):
         raise ChildError(f"{name} cannot be started: {os.fspath(argv[0])} is not a program")
     with log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
-            *_bound(argv),
+            *_bound(argv, orphan_signal),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -90,14 +92,14 @@ async def _start(
         )
 
 
-def _bound(argv: Sequence[str | os.PathLike[str]]) -> list[str]:
+def _bound(argv: Sequence[str | os.PathLike[str]], orphan_signal: signal.Signals) -> list[str]:
     """Have a small program tie itself to this process and become the one wanted.
 
     The usual hook between fork and exec would run with gRPC's threads half copied.
     """
     if sys.platform != "linux":
         return [os.fspath(word) for word in argv]
-    return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), *(os.fspath(word) for word in argv)]
+    return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), str(orphan_signal.value), *(os.fspath(word) for word in argv)]
 
 
 async def _await_ready(started: Child, ready: Callable[[], Awaitable[bool]], ready_timeout: float) -> None:

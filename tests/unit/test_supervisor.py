@@ -94,13 +94,32 @@ async def test_a_child_that_never_starts_raises_what_is_documented(tmp_path: Pat
             pass
 
 
-async def test_a_child_that_cannot_come_back_ends_the_block(tmp_path: Path) -> None:
-    """When the child cannot be started again, whatever the block waits for is cancelled, and the error says why."""
-    children = Children(tmp_path / "log", GOOD, BAD)
-    with pytest.RaisesGroup(pytest.RaisesExc(ChildError, match="alas"), allow_unwrapped=True):
-        async with asyncio.timeout(PATIENCE), supervised(children.start):
-            os.kill((await children.next()).pid, signal.SIGKILL)
-            await asyncio.Event().wait()
+async def test_a_child_that_cannot_come_back_is_tried_again(tmp_path: Path) -> None:
+    """When the child cannot be started again at once, it is tried until it can."""
+    children = Children(tmp_path / "log", GOOD, BAD, GOOD)
+    async with supervised(children.start):
+        os.kill((await children.next()).pid, signal.SIGKILL)
+        assert (await children.next()).process.returncode is None
+
+
+async def test_a_restart_replaces_the_child_in_order(tmp_path: Path) -> None:
+    """A restart asks the child to stop, and ends when its successor is ready."""
+    children = Children(tmp_path / "log", GOOD, GOOD)
+    async with supervised(children.start) as (running,):
+        first = await children.next()
+        async with asyncio.timeout(PATIENCE):
+            await running.restart()
+        assert (await ended(first), children.started.get_nowait().process.returncode) == (-signal.SIGTERM, None)
+
+
+async def test_children_start_together(tmp_path: Path) -> None:
+    """The block begins when all children are ready, and every one is kept running."""
+    children = Children(tmp_path / "log", GOOD, GOOD, GOOD)
+    async with supervised(children.start, children.start) as group:
+        assert len(group) == children.started.qsize() == 2
+        os.kill((await children.next()).pid, signal.SIGKILL)
+        await children.next()
+        assert (await children.next()).process.returncode is None
 
 
 async def test_the_blocks_own_error_ends_the_child(tmp_path: Path) -> None:
