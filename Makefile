@@ -6,20 +6,30 @@ SERVICES := graph_svc post_svc timeline_svc fanout_svc
 THROUGH_THE_WIRE := tests/rpc tests/mesh tests/timeline/test_servicer.py tests/fanout/test_fanout_rpc.py
 GEN ?= gen
 ARGS ?=
+ENGINES ?= embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test coverage lint format gen lock clean
+.PHONY: help setup run test test-dynamodb-local coverage lint format gen lock clean engines-embedded engines-real
 
 help: ## Show what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
 
-run: .venv/run.stamp ## Start the whole mesh; the first line is the gateway's address
-	@$(BIN)/feedmesh up $(ARGS)
+run: .venv/run.stamp engines-$(ENGINES) ## Start the whole mesh; the first line is its address. ENGINES=real for RabbitMQ and DynamoDB
+	@$(BIN)/feedmesh up --engines $(ENGINES) $(ARGS)
 
-test: .venv/dev.stamp ## Run every test; ARGS="-k name" for some
+test: .venv/dev.stamp engines-real ## Run every test on every engine; ARGS="-k name" for some
 	$(BIN)/python -m pytest $(ARGS)
 
-coverage: .venv/dev.stamp ## Check that tests through gRPC and REST reach 90 % of the services' lines
+test-dynamodb-local: .venv/dev.stamp ## Run the table tests on AWS's own DynamoDB Local too; needs Java 17 and Maven
+	FEEDMESH_TEST_DYNAMODB=local $(BIN)/python -m pytest tests/contract -k "table" $(ARGS)
+
+# The embedded engines come with the requirements.
+engines-embedded:
+
+engines-real:
+	@./scripts/install-engines
+
+coverage: .venv/dev.stamp engines-real ## Check that tests through gRPC and REST reach 90 % of the services' lines
 	$(BIN)/python -m pytest -q $(SERVICES:%=--cov=%) --cov-report=term-missing --cov-fail-under=90 $(THROUGH_THE_WIRE)
 
 lint: .venv/dev.stamp ## Check contracts, style and types
@@ -62,5 +72,5 @@ $(BIN)/pip:
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-clean: ## Remove the environment and the data of `make run`
-	rm -rf .venv .feedmesh
+clean: ## Remove the environment, the data of `make run`, and what was fetched
+	rm -rf .venv .feedmesh .cache

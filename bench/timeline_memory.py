@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from meshkit.ids import IdGenerator, id_bytes
 from meshkit.valkey import private_valkey
 from timeline_svc.packed import Entry, State
-from timeline_svc.redis_store import RedisTimelineStore, home_key
+from timeline_svc.redis_store import home_key, open_redis
 
 ENTRIES = 800
 _VIEWER, _AUTHORS = 1, 300
@@ -35,8 +35,7 @@ async def main() -> None:
     ids = IdGenerator(worker=0)
     entries = [Entry(ids.next(), 1 + number % _AUTHORS) for number in range(ENTRIES)]
     with tempfile.TemporaryDirectory() as folder:
-        async with private_valkey(Path(folder)) as url, Redis.from_url(url) as redis:
-            store = RedisTimelineStore(redis)
+        async with private_valkey(Path(folder)) as url, Redis.from_url(url) as redis, open_redis(url) as store:
             await store.complete_home(_VIEWER, await store.begin_home(_VIEWER), [], 0)
             most = 0
             for entry in entries:

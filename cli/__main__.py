@@ -11,11 +11,11 @@ def main() -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
     from cli.seed_command import seed  # noqa: PLC0415
     from cli.token_command import token  # noqa: PLC0415
-    from cli.up import up  # noqa: PLC0415
+    from cli.up import restart, up  # noqa: PLC0415
     from cli.verify_command import verify  # noqa: PLC0415
 
     app = typer.Typer(help="Run a Feedmesh home-feed backend on this machine, fill it, and check it.", no_args_is_help=True)
-    for command in (up, token, seed, verify):
+    for command in (up, restart, token, seed, verify):
         app.command()(command)
     app()
 

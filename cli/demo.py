@@ -7,7 +7,7 @@ from textwrap import dedent
 from uuid import uuid4
 
 from cli.client import ALREADY_EXISTS, NOT_FOUND, Client
-from cli.mesh import Mesh
+from cli.parts import Mesh
 from cli.transport import ApiError, Patience
 
 _PATIENCE = Patience(try_s=5, call_s=30)
@@ -45,9 +45,10 @@ def _text(mesh: Mesh, data_dir: Path, writer: int, reader: int) -> str:
     send = "-H 'content-type: application/json' -d"
     as_reader = '-H "authorization: Bearer $READER"'
     as_writer = '-H "authorization: Bearer $WRITER"'
-    timeline = mesh.services["timeline"]
+    timeline = mesh.services.addresses["timeline"][0]
     method = "feed.timeline.v1.TimelineService/GetHomeTimeline"
-    services = ", ".join(f"{name} {address}" for name, address in mesh.services.items())
+    services = ", ".join(f"{name} {' '.join(addresses)}" for name, addresses in mesh.services.addresses.items())
+    engines = "\n        ".join(f"{name}, private: {url}" for name, url in mesh.services.engines.items())
     return dedent(f"""
         Feedmesh is running. Two users are there to try it with; in another terminal, paste their tokens (good for a week):
 
@@ -66,7 +67,7 @@ def _text(mesh: Mesh, data_dir: Path, writer: int, reader: int) -> str:
         {feedmesh} token ada_lovelace{where}{url}
 
         All routes: {mesh.url}/openapi.json
-        Timelines, in a private Valkey: {mesh.redis_url}
+        {engines}
         gRPC, with reflection: {services}
 
         grpcurl -plaintext {as_reader} {timeline} {method}

@@ -1,58 +1,31 @@
-"""The whole mesh in one process: four services that talk gRPC to each other, a private Valkey, and the gateway in front."""
+"""The whole mesh on one machine: the services, on embedded engines or on real ones, and the gateway in front."""
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypedDict
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
-import fanout_svc.__main__ as fanout
-import graph_svc.__main__ as graph
-import post_svc.__main__ as post
-import timeline_svc.__main__ as timeline
-from fanout_svc.settings import FanoutSettings
+from cli.embedded import embedded_services
+from cli.parts import Mesh, MeshOptions, Services
+from cli.processes import service_processes
 from gateway.envoy import run_envoy
 from gateway.settings import GatewaySettings
-from graph_svc.settings import GraphSettings
-from meshkit.auth import DEFAULT_AUDIENCE, DEFAULT_ISSUER
 from meshkit.issuer import Issuer
 from meshkit.process import Child
-from meshkit.queue.memory import MemoryQueue
+from meshkit.settings import MeshSettings
+from meshkit.sockets import free_port
 from meshkit.supervisor import supervised
-from meshkit.valkey import private_valkey
-from post_svc.settings import PostSettings
-from timeline_svc.settings import TimelineSettings
 
-_PORTS = {"graph": 50051, "post": 50052, "timeline": 50053, "fanout": 50054}
-
-
-class _Common(TypedDict):
-    data_dir: Path
-    reflection: bool
-    jwks_file: Path
-    token_issuer: str
-    token_audience: str
+_APP_ROUTES = {
+    "feed.graph.v1.UserService": "graph",
+    "feed.graph.v1.FollowService": "graph",
+    "feed.post.v1.PostService": "post",
+    "feed.post.v1.MediaService": "post",
+    "feed.timeline.v1.TimelineService": "timeline",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class MeshOptions:
-    """How to run a mesh on one machine. With `fixed_ports` the services are on 50051 to 50054, else on free ports."""
-
-    data_dir: Path
-    host: str = "127.0.0.1"
-    port: int = 8080
-    fixed_ports: bool = True
-    cors_origins: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Mesh:
-    """A running mesh. `services` maps each service to its gRPC address."""
-
-    url: str
-    issuer: Issuer
-    services: dict[str, str]
-    redis_url: str
+# Short, so that a process that comes or goes is known soon.
+_HEALTH_INTERVAL_S = 0.5
 
 
 @asynccontextmanager
@@ -61,76 +34,40 @@ async def running_mesh(options: MeshOptions) -> AsyncIterator[Mesh]:
 
     Raises:
         OSError: a port is taken.
-        meshkit.process.ChildError: Valkey or Envoy does not start.
+        meshkit.process.ChildError: an engine, a service or Envoy does not start.
 
     """
+    # Settled before anything starts: media URLs name it.
+    options = replace(options, port=options.port or free_port())
     async with AsyncExitStack() as stack:
-        redis_url = await stack.enter_async_context(private_valkey(options.data_dir))
-        queue = await stack.enter_async_context(MemoryQueue())
         issuer = Issuer.load_or_create(options.data_dir / "keys")
-        services = await _start_services(stack, options, queue, redis_url)
-        url = await _start_gateway(stack, options, services)
-        yield Mesh(url, issuer, services, redis_url)
+        services = await stack.enter_async_context(_SERVICES[options.engines](options))
+        await _start_gateway(stack, options, services)
+        yield Mesh(options.url, issuer, services)
 
 
-async def _start_services(stack: AsyncExitStack, options: MeshOptions, queue: MemoryQueue, redis_url: str) -> dict[str, str]:
-    """Start the services in the order in which they need each other. What is not said here comes from the environment."""
-    common = _Common(
-        data_dir=options.data_dir,
-        reflection=True,
-        # The gateway, and the tokens that are printed, go with the development issuer.
-        jwks_file=options.data_dir / "keys" / "jwks.json",
-        token_issuer=DEFAULT_ISSUER,
-        token_audience=DEFAULT_AUDIENCE,
-    )
-
-    def listen(name: str) -> str:
-        return f"127.0.0.1:{_PORTS[name] if options.fixed_ports else 0}"
-
-    async def started(name: str, running: AbstractAsyncContextManager[str]) -> str:
-        addresses[name] = await stack.enter_async_context(running)
-        return addresses[name]
-
-    addresses: dict[str, str] = {}
-    graph_settings = GraphSettings(**common, graph_listen=listen("graph"), worker=0, signup="open")
-    graph_address = await started("graph", graph.running(graph_settings, queue))
-    post_settings = PostSettings(**common, post_listen=listen("post"), worker=1)
-    post_address = await started("post", post.running(post_settings, queue))
-    timeline_settings = TimelineSettings(
-        **common, timeline_listen=listen("timeline"), redis_url=redis_url, graph_address=graph_address, post_address=post_address
-    )
-    timeline_address = await started("timeline", timeline.running(timeline_settings, queue))
-    fanout_settings = FanoutSettings(
-        **common, fanout_listen=listen("fanout"), graph_address=graph_address, timeline_address=timeline_address
-    )
-    await started("fanout", fanout.running(fanout_settings, queue))
-    return addresses
+_SERVICES = {"embedded": embedded_services, "real": service_processes}
 
 
-async def _start_gateway(stack: AsyncExitStack, options: MeshOptions, services: dict[str, str]) -> str:
+async def _start_gateway(stack: AsyncExitStack, options: MeshOptions, services: Services) -> None:
+    services_tls = MeshSettings()
     settings = GatewaySettings(
         host=options.host,
         port=options.port,
-        jwks_file=options.data_dir / "keys" / "jwks.json",
+        jwks_file=options.jwks_file,
         cors_origins=options.cors_origins,
-        upstreams={
-            "feed.graph.v1.UserService": services["graph"],
-            "feed.graph.v1.FollowService": services["graph"],
-            "feed.post.v1.PostService": services["post"],
-            "feed.timeline.v1.TimelineService": services["timeline"],
-        },
+        upstreams={service: ",".join(services.addresses[name]) for service, name in _APP_ROUTES.items()},
+        edge_upstream=services.edge,
+        tls_cert=services_tls.tls_cert,
+        tls_key=services_tls.tls_key,
+        tls_ca=services_tls.tls_ca,
+        tls_name=services_tls.tls_name,
+        health_interval=_HEALTH_INTERVAL_S,
     )
-    bound = settings
-    url = ""
 
     @asynccontextmanager
     async def envoy() -> AsyncIterator[Child]:
-        nonlocal bound, url
-        async with run_envoy(bound, options.data_dir / "gateway") as gateway:
-            url = gateway.url
-            # Started again, it must be found where it was.
-            bound = settings.model_copy(update={"port": int(url.rpartition(":")[2])})
+        async with run_envoy(settings, options.data_dir / "gateway") as gateway:
             yield gateway.process
 
     await stack.enter_async_context(supervised(envoy))
-    return url

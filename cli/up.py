@@ -1,22 +1,30 @@
-"""`feedmesh up`."""
+"""`feedmesh up`, and `feedmesh restart` for a mesh that is up."""
 
+import asyncio
 import fcntl
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
 from cli import options
 from cli.demo import prepare_demo
-from cli.mesh import MeshOptions, running_mesh
+from cli.embedded import CannotRestartError
+from cli.mesh import running_mesh
+from cli.parts import Engines, Mesh, MeshOptions
 from cli.transport import ApiError, UnansweredError
 from meshkit.errors import FeedmeshError
-from meshkit.lifecycle import run, stop_signal
+from meshkit.lifecycle import background, run, stop_signal
 from meshkit.process import ChildError
 from meshkit.telemetry import configure_logging
+
+# Not SIGHUP, which a terminal sends when it is closed.
+_RESTART = signal.SIGUSR1
 
 
 class AlreadyRunningError(Exception):
@@ -28,6 +36,14 @@ def up(
     host: Annotated[str, typer.Option(help="Address that the gateway listens on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="The gateway's port; 0 takes a free one.")] = 8080,
     *,
+    engines: Annotated[
+        Engines,
+        typer.Option(
+            help="embedded: everything in one process, on SQLite. "
+            "real: private RabbitMQ, Valkey and DynamoDB-compatible server, and each service in processes of its own."
+        ),
+    ] = "embedded",
+    processes: Annotated[int, typer.Option(min=1, max=9, help="Processes of each service, with real engines.")] = 2,
     free_ports: Annotated[bool, typer.Option("--free-ports", help="Put the services on free ports, not 50051 to 50054.")] = False,
     cors_origin: Annotated[
         list[str] | None, typer.Option(help="A web origin that browsers may call from; may be repeated.")
@@ -36,34 +52,82 @@ def up(
 ) -> None:
     """Start the whole mesh on this machine and print how to use it. Ctrl-C stops it; its data stays."""
     configure_logging(log_level)
-    wanted = MeshOptions(data_dir.absolute(), host, port, fixed_ports=not free_ports, cors_origins=tuple(cors_origin or ()))
+    wanted = MeshOptions(
+        data_dir.absolute(),
+        host,
+        port,
+        fixed_ports=not free_ports,
+        cors_origins=tuple(cors_origin or ()),
+        engines=engines,
+        processes=processes,
+    )
     try:
         with _only_one(wanted.data_dir):
             run(_run(wanted, data_dir))
     except (ChildError, OSError, AlreadyRunningError, ValueError, FeedmeshError, ApiError, UnansweredError) as failure:
-        Console(stderr=True).print(f"feedmesh: {failure}", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(options.FAILED) from None
+        _fail(str(failure))
+
+
+def restart(data_dir: options.DataDir = options.DEFAULT_DATA_DIR) -> None:
+    """Replace every service process of a mesh with real engines, one at a time, while it serves.
+
+    It does not wait: `feedmesh up` says when it is done.
+    """
+    try:
+        with (data_dir / "lock").open() as lock:
+            if _taken(lock.fileno()):
+                _fail(f"no mesh is running on {data_dir}")
+            os.kill(int(lock.read()), _RESTART)
+    except (OSError, ValueError):
+        _fail(f"no mesh is running on {data_dir}")
+    typer.echo("Asked the mesh to replace its processes, one at a time.")
 
 
 async def _run(wanted: MeshOptions, shown_data_dir: Path) -> None:
-    stop = stop_signal()
+    stop, restarts = stop_signal(), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(_RESTART, restarts.set)
     async with running_mesh(wanted) as mesh:
         typer.echo(mesh.url)
         typer.echo(await prepare_demo(mesh, shown_data_dir))
-        await stop.wait()
+        async with background(_restart_when_asked(mesh, restarts)):
+            await stop.wait()
         typer.echo("Stopping ...")
     typer.echo("Stopped. The data is kept; start again to go on.")
 
 
+async def _restart_when_asked(mesh: Mesh, restarts: asyncio.Event) -> NoReturn:
+    while True:
+        await restarts.wait()
+        restarts.clear()
+        try:
+            await mesh.services.restart()
+            typer.echo("Every service process was replaced.")
+        except CannotRestartError as failure:
+            typer.echo(f"Not restarted: {failure}")
+
+
 @contextmanager
 def _only_one(data_dir: Path) -> Iterator[None]:
-    """Keep a second mesh off the same data folder."""
+    """Keep a second mesh off the same data folder, and note which process has it."""
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (data_dir / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunningError(
-                f"a mesh is running on {data_dir} already: stop it, or give --data-dir another folder"
-            ) from None
+    with (data_dir / "lock").open("a+") as lock:
+        if not _taken(lock.fileno()):
+            raise AlreadyRunningError(f"a mesh is running on {data_dir} already: stop it, or give --data-dir another folder")
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
         yield
+
+
+def _taken(lock: int) -> bool:
+    """Take the lock unless somebody else has it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _fail(why: str) -> NoReturn:
+    Console(stderr=True).print(f"feedmesh: {why}", highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(options.FAILED) from None

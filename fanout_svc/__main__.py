@@ -28,8 +28,8 @@ async def running(settings: FanoutSettings, queue: Queue) -> AsyncIterator[str]:
     services = settings.service_tokens("fanout")
     async with (
         open_table(settings.table_url) as table,
-        connected("graph", settings.graph_address, services) as graph_peer,
-        connected("timeline", settings.timeline_address, services) as timeline_peer,
+        connected("graph", settings.graph_address, services, FollowersClient.CALLS, settings.tls()) as graph_peer,
+        connected("timeline", settings.timeline_address, services, TimelinesClient.CALLS, settings.tls()) as timeline_peer,
     ):
         jobs, followers, timelines = JobRepository(table), FollowersClient(graph_peer), TimelinesClient(timeline_peer)
         planner = Planner(jobs, followers, timelines, ChunkQueue(queue), chunk_size=settings.chunk_size)

@@ -1,17 +1,28 @@
 """The other services, as fan-out calls them."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from feed.graph.v1 import follow_pb2, follow_service_pb2, follow_service_pb2_grpc, user_service_pb2, user_service_pb2_grpc
 from feed.timeline.v1 import timeline_pb2, timeline_service_pb2, timeline_service_pb2_grpc
 
 from fanout_svc.domain import FollowerRange, Position
 from meshkit.errors import NotFoundError
+from meshkit.rpc.calls import Call
 from meshkit.rpc.client import Peer
+
+_FOLLOWS = follow_service_pb2.DESCRIPTOR.services_by_name["FollowService"].methods_by_name
+_USERS = user_service_pb2.DESCRIPTOR.services_by_name["UserService"].methods_by_name
+_TIMELINES = timeline_service_pb2.DESCRIPTOR.services_by_name["TimelineService"].methods_by_name
 
 
 class FollowersClient:
     """The follow graph, over gRPC."""
+
+    CALLS: ClassVar = (
+        Call(_USERS["GetUser"], seconds=5, patient=True),
+        Call(_FOLLOWS["ListFollowerRange"], seconds=10, patient=True),
+    )
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
@@ -21,7 +32,7 @@ class FollowersClient:
     async def count(self, user_id: int) -> int:
         """Count a user's followers; 0 for a user without an account."""
         try:
-            response = await self._peer.call(self._users.GetUser, user_service_pb2.GetUserRequest(user_id=user_id), seconds=5)
+            response = await self._peer.call(self._users.GetUser, user_service_pb2.GetUserRequest(user_id=user_id))
         except NotFoundError:
             return 0
         return response.user.follower_count
@@ -29,12 +40,17 @@ class FollowersClient:
     async def page(self, user_id: int, within: FollowerRange, *, limit: int) -> tuple[Sequence[int], Position | None]:
         """Give followers inside a range, and where to go on; None at its end."""
         request = follow_service_pb2.ListFollowerRangeRequest(user_id=user_id, range=encode_range(within), limit=limit)
-        response = await self._peer.call(self._follows.ListFollowerRange, request, seconds=10)
+        response = await self._peer.call(self._follows.ListFollowerRange, request)
         return response.follower_ids, decode_position(response.next) if response.HasField("next") else None
 
 
 class TimelinesClient:
     """The timelines, over gRPC."""
+
+    CALLS: ClassVar = (
+        Call(_TIMELINES["PushAuthorEntry"], seconds=5, patient=True),
+        Call(_TIMELINES["PushEntries"], seconds=10, patient=True),
+    )
 
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
@@ -46,13 +62,13 @@ class TimelinesClient:
         """Note a post among its author's own; done before it is pushed to followers."""
         entry = timeline_pb2.Entry(post_id=post_id, author_id=author_id)
         request = timeline_service_pb2.PushAuthorEntryRequest(entry=entry)
-        await self._peer.call(self._timelines.PushAuthorEntry, request, seconds=5)
+        await self._peer.call(self._timelines.PushAuthorEntry, request)
 
     async def push(self, post_id: int, author_id: int, user_ids: Sequence[int]) -> int:
         """Put a post into home timelines, and tell how many hold it."""
         entry = timeline_pb2.Entry(post_id=post_id, author_id=author_id)
         request = timeline_service_pb2.PushEntriesRequest(entry=entry, user_ids=user_ids)
-        return (await self._peer.call(self._timelines.PushEntries, request, seconds=10)).delivered_count
+        return (await self._peer.call(self._timelines.PushEntries, request)).delivered_count
 
 
 def encode_range(within: FollowerRange) -> follow_pb2.FollowerRange:

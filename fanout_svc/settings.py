@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from meshkit.rpc.addresses import Address
 from meshkit.settings import MeshSettings
 
 
@@ -9,9 +10,11 @@ class FanoutSettings(MeshSettings):
     """What the fan-out service needs to know, from FEEDMESH_… in the environment."""
 
     fanout_listen: str = Field(default="127.0.0.1:50054", description="host:port; port 0 takes a free one")
-    fanout_table: str = Field(default="", description="URL of its table; default: fanout.db in the data folder")
-    graph_address: str = "127.0.0.1:50051"
-    timeline_address: str = "127.0.0.1:50053"
+    fanout_table: str = Field(
+        default="", repr=False, description="sqlite:///… or dynamodb://…; default: fanout.db in the data folder"
+    )
+    graph_address: Address = "127.0.0.1:50051"
+    timeline_address: Address = "127.0.0.1:50053"
     chunk_size: int = Field(default=5_000, ge=1, le=1_000_000, description="followers a chunk, about")
     batch_size: int = Field(default=5_000, ge=1, le=10_000, description="followers a call")
     planners: int = Field(default=64, ge=1, description="posts planned at once")

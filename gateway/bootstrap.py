@@ -72,13 +72,18 @@ def _connection_manager(filters: list[Json], route_table: Json, settings: Gatewa
         },
         "http2_protocol_options": {"max_concurrent_streams": 128},
         "request_headers_timeout": seconds(settings.receive_timeout),
-        "request_timeout": seconds(settings.receive_timeout),
+        "request_timeout": seconds(_longest_request(settings)),
         "stream_idle_timeout": seconds(settings.idle_timeout),
         "early_header_mutation_extensions": [_strip()],
         "local_reply_config": local_reply_config(settings.max_request_bytes),
         "http_filters": filters,
         "route_config": route_table,
     }
+
+
+def _longest_request(settings: GatewaySettings) -> float:
+    """Tell how long a request may take to arrive. It is one bound for all routes, but calls of services have one of their own."""
+    return settings.upload_timeout if settings.edge_upstream else settings.receive_timeout
 
 
 def _strip() -> Json:

@@ -42,7 +42,7 @@ async def run_envoy(settings: GatewaySettings, folder: Path) -> AsyncIterator[Ga
     """
     with socket_path(folder, "admin.sock") as admin:
         bound = settings.model_copy(update={"port": _bindable(settings.host, settings.port), "admin": settings.admin or admin})
-        url = f"http://{_reachable(bound.host)}:{bound.port}"
+        url = f"http://{reachable(bound.host)}:{bound.port}"
         config = write_config(bound, folder)
         arguments = ["--disable-hot-restart", "--concurrency", str(bound.concurrency), "--log-level", bound.log_level]
         argv: list[str | Path] = [envoy_path(), "-c", config, *arguments]
@@ -109,7 +109,7 @@ def _bindable(host: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _reachable(host: str) -> str:
+def reachable(host: str) -> str:
     """Give an address that reaches a listener: one that listens everywhere is reached on the loopback."""
     shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
     return f"[{shown}]" if ":" in shown else shown

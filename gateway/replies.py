@@ -13,6 +13,8 @@ _NOT_TRANSCODED: Json = {"header_filter": {"header": {"name": "x-envoy-original-
 HEALTH_PATH = "/healthz"
 OPENAPI_PATH = "/openapi.json"
 TEXT = "%LOCAL_REPLY_BODY%"
+# Nobody knows here how far the service came.
+_UNCERTAIN = "The request may have been done; with the same request_id a repeat is not done twice. Try again later"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,9 @@ def replies(max_request_bytes: int) -> dict[int, Reply]:
         415: Reply(3, "The body must be JSON in UTF-8, with the header `content-type: application/json`"),
         429: Reply(8, "Too many requests. Try again later", {"retry-after": "1"}),
         431: Reply(3, "The request's headers are too large. Send fewer or smaller ones"),
-        502: Reply(14, "The service does not answer. Try again later", {"retry-after": "1"}),
-        503: Reply(14, "The service does not answer. Try again later", {"retry-after": "1"}),
-        504: Reply(4, "The service did not answer in time. Try again later"),
+        502: Reply(14, f"The service does not answer. {_UNCERTAIN}", {"retry-after": "1"}),
+        503: Reply(14, f"The service does not answer. {_UNCERTAIN}", {"retry-after": "1"}),
+        504: Reply(4, f"The service did not answer in time. {_UNCERTAIN}"),
     }
 
 

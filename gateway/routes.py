@@ -10,6 +10,8 @@ from google.api import annotations_pb2
 from google.api.http_pb2 import HttpRule
 from google.protobuf.descriptor_pb2 import FileDescriptorSet, MethodDescriptorProto
 
+from meshkit.rpc.calls import is_idempotent
+
 _VERBS = ("get", "put", "post", "delete", "patch")
 _WILDCARD = re.compile(r"\*\*|\*")
 _VARIABLE = re.compile(r"\{([^={}]+)(?:=([^{}]+))?\}")
@@ -24,7 +26,7 @@ class Access(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """An RPC that apps may call."""
+    """An RPC that apps may call. One that is `idempotent` may be called again when it is not known if the first call was done."""
 
     service: str
     name: str
@@ -32,6 +34,7 @@ class Method:
     input_type: str
     output_type: str
     streaming: bool
+    idempotent: bool
 
     @property
     def full_name(self) -> str:
@@ -84,6 +87,7 @@ def methods(descriptors: FileDescriptorSet) -> Iterator[Method]:
                 input_type=method.input_type.removeprefix("."),
                 output_type=method.output_type.removeprefix("."),
                 streaming=method.server_streaming,
+                idempotent=is_idempotent(method.options),
             )
         elif method.options.HasExtension(annotations_pb2.http):
             raise ValueError(f"{service}.{method.name} has a REST route but no access rule for apps")

@@ -50,6 +50,8 @@ class Schemas:
         """Give the schema of a field, its comment and limits included."""
         rules = field.options.Extensions[rules_pb2.field]
         described = self._described(f"{message}.{field.name}")
+        if values := self._map_values(field):
+            return {"type": "object", "additionalProperties": values, **described}
         element = {**self._element(field), **_limits(rules)}
         if not is_repeated(field):
             return {**element, **described}
@@ -89,6 +91,11 @@ class Schemas:
         if field.type == _F.TYPE_ENUM or is_message(field):
             return self.message(type_name(field))
         return _WELL_KNOWN[type_name(field)] if field.type == _F.TYPE_MESSAGE else _SCALARS[field.type]
+
+    def _map_values(self, field: FieldDescriptorProto) -> Json | None:
+        """Give the schema of a map's values; a map is a list of entries only on the wire."""
+        entry = self.messages.get(type_name(field))
+        return self._element(entry.field[1]) if entry and entry.options.map_entry else None
 
     def _described(self, name: str) -> Json:
         return {"description": self.comments[name]} if name in self.comments else {}

@@ -5,12 +5,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from meshkit.rpc.addresses import Address
+from meshkit.rpc.tls import Tls
+
 # A page of 100 posts of 10,000 characters that JSON writes as six bytes each, with their URLs, fits.
 MAX_RESPONSE_BYTES = 16 * 2**20
 
-Address = Annotated[
-    str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}$", description="host:port; IPv6 hosts in brackets")
-]
 Origin = Annotated[str, Field(pattern=r"^https?://[^\s/*]+$", description="scheme://host[:port], exactly as browsers send it")]
 
 
@@ -36,10 +36,21 @@ class GatewaySettings(BaseModel):
 
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8080, ge=0, le=65_535, description="0: any free port")
-    upstreams: dict[str, Address] = Field(description="full name of each gRPC service that has app routes -> its address")
+    upstreams: dict[str, Address] = Field(
+        description="full name of each gRPC service that has app routes -> its address: host:port, or ip:port,ip:port for several"
+    )
     reflection_upstream: Address | None = Field(
         default=None, description="server whose gRPC reflection the gateway shows; it should describe all services. Default: none"
     )
+    edge_upstream: Address | None = Field(
+        default=None, description="the app beside the gateway, for /media/, over plain HTTP. Default: none, and no such route"
+    )
+    tls_cert: Path | None = Field(
+        default=None, description="the gateway's certificate, for TLS to the services; the three files are read when it starts"
+    )
+    tls_key: Path | None = Field(default=None, description="the certificate's private key")
+    tls_ca: Path | None = Field(default=None, description="the authority of the services' certificates")
+    tls_name: str = Field(default="feedmesh", min_length=1, description="DNS name in the certificate of every service")
     jwks_file: Path = Field(description="public keys that user tokens are verified with; read when the gateway starts")
     issuer: str = "feedmesh-dev"
     audience: str = "feedmesh"
@@ -58,6 +69,8 @@ class GatewaySettings(BaseModel):
     request_timeout: float = Field(default=10.0, gt=0, le=300, description="seconds for a call, from its last byte to the answer's")
     connect_timeout: float = Field(default=1.0, gt=0, le=60, description="seconds")
     receive_timeout: float = Field(default=30.0, gt=0, le=300, description="seconds a client may take to send a request")
+    upload_timeout: float = Field(default=3_600.0, gt=0, description="seconds that an upload or a download of media may take")
+    upload_idle_timeout: float = Field(default=60.0, gt=0, description="seconds until one that does not move is ended")
     idle_timeout: float = Field(default=300.0, gt=0, description="seconds until a quiet client connection is closed")
     health_interval: float = Field(default=1.0, gt=0, le=60, description="seconds between health checks of a service")
     admin: Path | int | None = Field(
@@ -66,3 +79,16 @@ class GatewaySettings(BaseModel):
     )
     concurrency: int = Field(default=1, ge=1, le=256, description="worker threads")
     log_level: Literal["trace", "debug", "info", "warning", "error"] = "warning"
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        given = [self.tls_cert, self.tls_key, self.tls_ca]
+        if any(given) and not all(given):
+            raise ValueError("set all of tls_cert, tls_key and tls_ca, or none of them")
+        return self
+
+    def tls(self) -> Tls | None:
+        """Say what TLS to the services needs; None when they are called without."""
+        if self.tls_cert and self.tls_key and self.tls_ca:
+            return Tls(self.tls_cert, self.tls_key, self.tls_ca, self.tls_name)
+        return None

@@ -5,11 +5,14 @@ from collections.abc import Iterable
 
 from gateway.clusters import REFLECTION, seconds
 from gateway.guard import script_name
+from gateway.media import MEDIA_VERBS, media_routes
 from gateway.replies import HEALTH_PATH, OPENAPI_PATH, Json, header
+from gateway.retries import retry_policy
 from gateway.routes import Access, Method, Route
 from gateway.settings import GatewaySettings
 
 BUFFER = "envoy.filters.http.buffer"
+COMPRESSOR = "envoy.filters.http.compressor"
 CORS = "envoy.filters.http.cors"
 GUARD = "envoy.filters.http.lua"
 JWT = "envoy.filters.http.jwt_authn"
@@ -18,8 +21,6 @@ TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 _TYPE = "type.googleapis.com/"
 _DISABLED = {"@type": f"{_TYPE}envoy.config.route.v3.FilterConfig", "disabled": True}
 _GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
-# Failures before a service saw anything of the call, so that a repeat is safe for every method.
-_SAFE_RETRIES = {"retry_on": "connect-failure,refused-stream,reset-before-request", "num_retries": 2}
 
 
 def route_config(routes: Iterable[Route], methods: Iterable[Method], openapi: str, settings: GatewaySettings) -> Json:
@@ -30,6 +31,7 @@ def route_config(routes: Iterable[Route], methods: Iterable[Method], openapi: st
         *(_rest(route, settings) for route in sorted(known, key=_specific_first)),
         *(_grpc(method, settings) for method in methods),
         *_reflection(settings),
+        *media_routes(settings, dict.fromkeys((COMPRESSOR, JWT, BUFFER, GUARD, TRANSCODER), _DISABLED)),
         _openapi(openapi),
         *_wrong_method(known),
         _answer({"prefix": "/"}, 404),
@@ -44,8 +46,9 @@ def route_config(routes: Iterable[Route], methods: Iterable[Method], openapi: st
     }
 
 
-def _specific_first(route: Route) -> tuple[int, str]:
-    return len(route.variables), route.template
+def _specific_first(route: Route) -> tuple[int, int, str]:
+    # A variable takes whatever is not a slash, also a verb after a colon: the longer template comes first.
+    return len(route.variables), -len(route.template), route.template
 
 
 def _path(route: Route) -> Json:
@@ -84,7 +87,7 @@ def _forward(match: Json, method: Method, settings: GatewaySettings) -> Json:
             # The first bounds what a gRPC client may ask for; without its header only the second bounds a call.
             "max_stream_duration": {"grpc_timeout_header_max": limit}
             | ({} if method.streaming else {"max_stream_duration": limit}),
-            "retry_policy": _SAFE_RETRIES,
+            "retry_policy": retry_policy(method, settings),
         },
         "request_headers_to_add": [] if method.streaming else [deadline],
         "typed_per_filter_config": _requirement(method.access),
@@ -170,8 +173,10 @@ def _cors(settings: GatewaySettings) -> Json:
     return {
         "@type": f"{_TYPE}envoy.extensions.filters.http.cors.v3.CorsPolicy",
         "allow_origin_string_match": [{"exact": origin} for origin in settings.cors_origins],
-        "allow_methods": "GET, POST, PATCH, DELETE",
-        "allow_headers": "authorization, content-type, grpc-timeout, x-grpc-web, x-user-agent",
-        "expose_headers": "grpc-message, grpc-status, grpc-status-details-bin, retry-after, x-request-id",
+        "allow_methods": ", ".join(
+            sorted({"GET", "POST", "PATCH", "DELETE"} | ({*MEDIA_VERBS} if settings.edge_upstream else set()))
+        ),
+        "allow_headers": "authorization, content-type, grpc-timeout, range, x-grpc-web, x-user-agent",
+        "expose_headers": "content-range, etag, grpc-message, grpc-status, grpc-status-details-bin, retry-after, x-request-id",
         "max_age": "600",
     }

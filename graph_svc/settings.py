@@ -11,7 +11,9 @@ class GraphSettings(MeshSettings):
     """What the graph service needs to know, from FEEDMESH_… in the environment."""
 
     graph_listen: str = Field(default="127.0.0.1:50051", description="host:port; port 0 takes a free one")
-    graph_table: str = Field(default="", description="URL of its table; default: graph.db in the data folder")
+    graph_table: str = Field(
+        default="", repr=False, description="sqlite:///… or dynamodb://…; default: graph.db in the data folder"
+    )
     signup: Literal["open", "restricted"] = Field(default="restricted", description="who may make accounts: all, or a scoped token")
 
     @property

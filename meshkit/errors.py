@@ -40,6 +40,10 @@ class NotFoundError(FeedmeshError):
     """What the request names does not exist, or is deleted."""
 
 
+class FailedPreconditionError(FeedmeshError):
+    """Something has to be done before this can be."""
+
+
 class AlreadyExistsError(FeedmeshError):
     """What the request wants to make is taken."""
 
@@ -57,6 +61,7 @@ STATUS: Mapping[type[FeedmeshError], grpc.StatusCode] = {
     UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     PermissionDeniedError: grpc.StatusCode.PERMISSION_DENIED,
     NotFoundError: grpc.StatusCode.NOT_FOUND,
+    FailedPreconditionError: grpc.StatusCode.FAILED_PRECONDITION,
     AlreadyExistsError: grpc.StatusCode.ALREADY_EXISTS,
     OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_POLL_SECONDS = 0.02
+_FIRST_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.25
 _TAIL_BYTES = 2_000
 # Asks the kernel for a signal at the parent's death, and leaves at once if that came first.
 _TIE = """
@@ -106,8 +107,10 @@ async def _await_ready(started: Child, ready: Callable[[], Awaitable[bool]], rea
     ended = asyncio.ensure_future(started.wait())
     try:
         async with asyncio.timeout(ready_timeout):
+            pause = _FIRST_POLL_SECONDS
             while not await ready():
-                await asyncio.wait((ended,), timeout=_POLL_SECONDS)
+                await asyncio.wait((ended,), timeout=pause)
+                pause = min(_POLL_SECONDS, 2 * pause)
                 if ended.done():
                     raise started.failure(f"ended with status {ended.result()} before it was ready")
     except TimeoutError as error:

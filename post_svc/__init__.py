@@ -1,1 +1,1 @@
-"""Posts."""
+"""Posts, and the media they carry."""

@@ -4,32 +4,42 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import grpc
-from feed.post.v1 import post_service_pb2, post_service_pb2_grpc
+from feed.post.v1 import media_service_pb2, media_service_pb2_grpc, post_service_pb2, post_service_pb2_grpc
 
-from meshkit.engines import open_queue, open_table
+from meshkit.engines import open_media, open_queue, open_table
 from meshkit.ids import IdGenerator
 from meshkit.lifecycle import background, run, until_stopped
 from meshkit.outbox import Outbox
 from meshkit.queue.port import Queue
 from meshkit.rpc.server import serving
 from meshkit.telemetry import configure_logging
+from post_svc.attachments import Attachments
 from post_svc.events import encode
+from post_svc.media_rows import MediaRepository
+from post_svc.media_service import MediaService
 from post_svc.service import PostService
-from post_svc.servicer import PostServicer
+from post_svc.servicer import MediaServicer, PostServicer
 from post_svc.settings import PostSettings
 
-DESCRIPTORS = (post_service_pb2.DESCRIPTOR.services_by_name["PostService"],)
+DESCRIPTORS = (
+    post_service_pb2.DESCRIPTOR.services_by_name["PostService"],
+    media_service_pb2.DESCRIPTOR.services_by_name["MediaService"],
+)
 
 
 @asynccontextmanager
 async def running(settings: PostSettings, queue: Queue) -> AsyncIterator[str]:
     """Run the service, and give its address."""
-    async with open_table(settings.table_url) as table:
-        outbox = Outbox(table, queue)
-        posts = PostServicer(PostService(table, IdGenerator(settings.worker), outbox, encode), settings.page_tokens())
+    opening = open_media(settings.media_url, public_url=settings.media_public_url, secret=settings.media_secret())
+    async with open_table(settings.table_url) as table, opening as store:
+        ids, outbox = IdGenerator(settings.worker), Outbox(table, queue)
+        attachments = Attachments(MediaRepository(table), store.public_url)
+        posts = PostServicer(PostService(table, ids, outbox, encode, attachments), settings.page_tokens())
+        media = MediaServicer(MediaService(table, ids, store))
 
         def register(server: grpc.aio.Server) -> None:
             post_service_pb2_grpc.add_PostServiceServicer_to_server(posts, server)
+            media_service_pb2_grpc.add_MediaServiceServicer_to_server(media, server)
 
         listen, services = settings.listen(settings.post_listen), settings.service_tokens("post")
         async with background(outbox.run()), serving(listen, settings.user_tokens(), services, DESCRIPTORS, register) as address:

@@ -9,10 +9,18 @@ from meshkit.ids import time_ms_of
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What an author writes."""
+    """What an author writes. Of media it holds the keys, in the author's order."""
 
     content: str
-    media_urls: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What an author changes; None stays as it is."""
+
+    content: str | None = None
+    media_urls: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

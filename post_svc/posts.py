@@ -12,7 +12,7 @@ from post_svc.domain import Draft, Post
 class _PostRow(msgspec.Struct, array_like=True):
     author_id: int
     content: str
-    media_urls: tuple[str, ...]
+    media: tuple[str, ...]
     version: int
     updated_ms: int
     deleted: bool
@@ -61,14 +61,14 @@ class PostRepository:
 def encode_post(post: Post) -> bytes:
     """Encode what of a post its id does not tell."""
     draft = post.draft
-    row = _PostRow(post.author_id, draft.content, draft.media_urls, post.version, post.updated_ms, post.deleted)
+    row = _PostRow(post.author_id, draft.content, draft.media, post.version, post.updated_ms, post.deleted)
     return msgspec.msgpack.encode(row)
 
 
 def decode_post(post_id: int, value: bytes) -> Post:
     """Decode what `encode_post` made."""
     row = msgspec.msgpack.decode(value, type=_PostRow)
-    return Post(post_id, row.author_id, Draft(row.content, row.media_urls), row.version, row.updated_ms, row.deleted)
+    return Post(post_id, row.author_id, Draft(row.content, row.media), row.version, row.updated_ms, row.deleted)
 
 
 def _decode(item: Item) -> Post:

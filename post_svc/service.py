@@ -10,7 +10,8 @@ from meshkit.ids import IdGenerator, id_bytes, id_from
 from meshkit.outbox import Event, Outbox, outbox_record
 from meshkit.requests import RequestId, answer_record, first_answer, remember
 from meshkit.table.port import ConditionFailedError, Operation, Table
-from post_svc.domain import Draft, Post, PostChanged, PostCreated, PostEvent, post_not_found
+from post_svc.attachments import Attachments
+from post_svc.domain import Draft, Edit, Post, PostChanged, PostCreated, PostEvent, post_not_found
 from post_svc.posts import PostRepository, decode_post, encode_post
 
 _TRIES = 8
@@ -27,23 +28,36 @@ class PostPage:
 class PostService:
     """Publishes, edits, deletes and finds posts."""
 
-    def __init__(self, table: Table, ids: IdGenerator, outbox: Outbox, encode: Callable[[int, PostEvent], Event]) -> None:
+    def __init__(
+        self,
+        table: Table,
+        ids: IdGenerator,
+        outbox: Outbox,
+        encode: Callable[[int, PostEvent], Event],
+        attachments: Attachments,
+    ) -> None:
         self._table = table
         self._posts = PostRepository(table)
+        self._attachments = attachments
         self._ids = ids
         self._outbox = outbox
         self._encode = encode
 
-    async def create(self, author_id: int, draft: Draft, request: RequestId | None) -> Post:
+    async def create(self, author_id: int, content: str, media_urls: Sequence[str], request: RequestId | None) -> Post:
         """Publish a post; a repeated request gives the post that it made, as it was made.
 
         Raises:
+            InvalidArgumentError: the author may not use this media.
             AlreadyExistsError: the request id was used for another request.
 
         """
+        # Media is looked at before the write, which finds repeats: those come first, whatever became of their media.
+        if media_urls and request and (made := await self._made_by(request)):
+            return made
+        draft = Draft(content, await self._attachments.keys(author_id, media_urls, "media_urls"))
         post = Post.new(self._ids.next(), author_id, draft)
         made = await self._commit(self._posts.creation(post), PostCreated(post.post_id, author_id), request, post)
-        return made or await self.create(author_id, draft, request)
+        return made or await self.create(author_id, content, media_urls, request)
 
     async def get(self, post_id: int) -> Post:
         """Give a post. Raises NotFoundError."""
@@ -52,10 +66,11 @@ class PostService:
             raise post_not_found()
         return found[0]
 
-    async def update(self, user_id: int, post_id: int, change: Callable[[Draft], Draft], request: RequestId | None) -> Post:
+    async def update(self, user_id: int, post_id: int, edit: Edit, request: RequestId | None) -> Post:
         """Edit a post.
 
         Raises:
+            InvalidArgumentError: the author may not use this media.
             NotFoundError: there is no such post.
             PermissionDeniedError: it is another's.
             AlreadyExistsError: the request id was used for another request.
@@ -69,7 +84,7 @@ class PostService:
                 raise post_not_found("post.post_id")
             post, unchanged = found
             post.require_author(user_id)
-            edited = post.edited(change(post.draft), now_ms())
+            edited = post.edited(await self._changed(post, edit), now_ms())
             changed = PostChanged(post_id, edited.version)
             if made := await self._commit(self._posts.edit(edited, unchanged), changed, request, edited):
                 return made
@@ -120,6 +135,17 @@ class PostService:
     async def author_entries(self, author_ids: Sequence[int], *, before: int | None, limit: int) -> list[list[int]]:
         """Give each author's newest post ids below an id, newest first."""
         return await asyncio.gather(*(self._posts.ids_by_author(author, before=before, limit=limit) for author in author_ids))
+
+    async def _changed(self, post: Post, edit: Edit) -> Draft:
+        draft = post.draft
+        media = draft.media
+        if edit.media_urls is not None:
+            media = await self._attachments.keys(post.author_id, edit.media_urls, "post.media_urls", kept=media)
+        return Draft(draft.content if edit.content is None else edit.content, media)
+
+    def media_url(self, key: str) -> str:
+        """Give the URL of media that a post carries."""
+        return self._attachments.url(key)
 
     async def _commit(self, operations: list[Operation], event: PostEvent, request: RequestId | None, post: Post) -> Post | None:
         """Write a change; give the post, or what the request made first, or None when another change came first."""

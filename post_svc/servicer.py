@@ -1,18 +1,19 @@
-"""The posts' contract, translated to and from the service."""
+"""The contracts of posts and media, translated to and from the services."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import grpc
-from feed.post.v1 import post_pb2, post_service_pb2, post_service_pb2_grpc
+from feed.post.v1 import media_pb2, media_service_pb2, media_service_pb2_grpc, post_pb2, post_service_pb2, post_service_pb2_grpc
 
 from meshkit.errors import invalid_field
 from meshkit.ids import id_bytes, id_from, time_ms_of
+from meshkit.media.port import Stored
 from meshkit.paging import PageTokens, page_size
 from meshkit.rpc.convert import masked_fields, request_id, timestamp
 from meshkit.rpc.edge import caller
-from post_svc.domain import Draft, Post
+from post_svc.domain import Edit, Post
+from post_svc.media import Media
+from post_svc.media_service import Announced, MediaService
 from post_svc.service import PostService
 
 _MAX_ENTRIES = 1_000
@@ -33,12 +34,12 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
         self, request: post_service_pb2.CreatePostRequest, context: Context
     ) -> post_service_pb2.CreatePostResponse:
         author_id = caller().acts_as(request.user_id)
-        draft = Draft(request.content, tuple(request.media_urls))
-        post = await self._posts.create(author_id, draft, request_id(str(author_id), request, request.request_id))
-        return post_service_pb2.CreatePostResponse(post=_post(post))
+        retry = request_id(str(author_id), request, request.request_id)
+        post = await self._posts.create(author_id, request.content, request.media_urls, retry)
+        return post_service_pb2.CreatePostResponse(post=self._post(post))
 
     async def GetPost(self, request: post_service_pb2.GetPostRequest, context: Context) -> post_service_pb2.GetPostResponse:
-        return post_service_pb2.GetPostResponse(post=_post(await self._posts.get(request.post_id)))
+        return post_service_pb2.GetPostResponse(post=self._post(await self._posts.get(request.post_id)))
 
     async def UpdatePost(
         self, request: post_service_pb2.UpdatePostRequest, context: Context
@@ -46,7 +47,7 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
         user_id = caller().acts_as(request.post.user_id, "post.user_id")
         retry = request_id(str(user_id), request, request.request_id)
         post = await self._posts.update(user_id, request.post.post_id, _edit(request), retry)
-        return post_service_pb2.UpdatePostResponse(post=_post(post))
+        return post_service_pb2.UpdatePostResponse(post=self._post(post))
 
     async def DeletePost(
         self, request: post_service_pb2.DeletePostRequest, context: Context
@@ -62,13 +63,13 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
         last = self._tokens.open(scope, request.page_token)
         page = await self._posts.page_by_author(request.user_id, page_size(request.page_size), id_from(last) if last else None)
         return post_service_pb2.ListUserPostsResponse(
-            posts=map(_post, page.posts), next_page_token=self._tokens.sign(scope, id_bytes(page.last)) if page.last else ""
+            posts=map(self._post, page.posts), next_page_token=self._tokens.sign(scope, id_bytes(page.last)) if page.last else ""
         )
 
     async def LookupPosts(
         self, request: post_service_pb2.LookupPostsRequest, context: Context
     ) -> post_service_pb2.LookupPostsResponse:
-        return post_service_pb2.LookupPostsResponse(posts=map(_post, await self._posts.lookup(request.post_ids)))
+        return post_service_pb2.LookupPostsResponse(posts=map(self._post, await self._posts.lookup(request.post_ids)))
 
     async def ListAuthorEntries(
         self, request: post_service_pb2.ListAuthorEntriesRequest, context: Context
@@ -82,26 +83,65 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
             ]
         )
 
+    def _post(self, post: Post) -> post_pb2.Post:
+        return post_pb2.Post(
+            post_id=post.post_id,
+            user_id=post.author_id,
+            content=post.draft.content,
+            media_urls=map(self._posts.media_url, post.draft.media),
+            create_time=timestamp(time_ms_of(post.post_id)),
+            update_time=timestamp(post.updated_ms),
+            version=post.version,
+        )
 
-def _edit(request: post_service_pb2.UpdatePostRequest) -> Callable[[Draft], Draft]:
+
+class MediaServicer(media_service_pb2_grpc.MediaServiceServicer):
+    """feed.post.v1.MediaService."""
+
+    def __init__(self, media: MediaService) -> None:
+        self._service = media
+
+    async def CreateMedia(
+        self, request: media_service_pb2.CreateMediaRequest, context: Context
+    ) -> media_service_pb2.CreateMediaResponse:
+        user_id = caller().acts_as(request.user_id)
+        retry = request_id(str(user_id), request, request.request_id)
+        announced = await self._service.create(user_id, Stored(request.content_type, request.size_bytes), retry)
+        return media_service_pb2.CreateMediaResponse(media=self._media(announced.media), upload=_upload(announced))
+
+    async def GetMedia(self, request: media_service_pb2.GetMediaRequest, context: Context) -> media_service_pb2.GetMediaResponse:
+        media = await self._service.get(caller().acts_as(0), request.media_id)
+        return media_service_pb2.GetMediaResponse(media=self._media(media))
+
+    async def CompleteMedia(
+        self, request: media_service_pb2.CompleteMediaRequest, context: Context
+    ) -> media_service_pb2.CompleteMediaResponse:
+        media = await self._service.complete(caller().acts_as(0), request.media_id)
+        return media_service_pb2.CompleteMediaResponse(media=self._media(media))
+
+    def _media(self, media: Media) -> media_pb2.Media:
+        return media_pb2.Media(
+            media_id=media.media_id,
+            user_id=media.user_id,
+            content_type=media.expected.content_type,
+            size_bytes=media.expected.size,
+            state=media_pb2.MEDIA_STATE_READY if media.ready else media_pb2.MEDIA_STATE_UPLOADING,
+            media_url=self._service.url(media) if media.ready else "",
+            create_time=timestamp(time_ms_of(media.media_id)),
+        )
+
+
+def _upload(announced: Announced) -> media_pb2.Upload | None:
+    if not (upload := announced.upload):
+        return None
+    return media_pb2.Upload(method="PUT", url=upload.url, headers=upload.headers, expire_time=timestamp(announced.expires_ms))
+
+
+def _edit(request: post_service_pb2.UpdatePostRequest) -> Edit:
     fields = masked_fields(request.update_mask, request.post, _EDITABLE)
     if "content" in fields and not request.post.content:
         raise invalid_field("post.content", "is required")
-    changes: dict[str, Any] = {}
-    if "content" in fields:
-        changes["content"] = request.post.content
-    if "media_urls" in fields:
-        changes["media_urls"] = tuple(request.post.media_urls)
-    return lambda draft: replace(draft, **changes)
-
-
-def _post(post: Post) -> post_pb2.Post:
-    return post_pb2.Post(
-        post_id=post.post_id,
-        user_id=post.author_id,
-        content=post.draft.content,
-        media_urls=post.draft.media_urls,
-        create_time=timestamp(time_ms_of(post.post_id)),
-        update_time=timestamp(post.updated_ms),
-        version=post.version,
+    return Edit(
+        content=request.post.content if "content" in fields else None,
+        media_urls=tuple(request.post.media_urls) if "media_urls" in fields else None,
     )

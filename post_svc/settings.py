@@ -2,14 +2,14 @@
 
 from pydantic import Field
 
-from meshkit.settings import MeshSettings
+from meshkit.media.settings import MediaSettings
 
 
-class PostSettings(MeshSettings):
+class PostSettings(MediaSettings):
     """What the post service needs to know, from FEEDMESH_… in the environment."""
 
     post_listen: str = Field(default="127.0.0.1:50052", description="host:port; port 0 takes a free one")
-    post_table: str = Field(default="", description="URL of its table; default: posts.db in the data folder")
+    post_table: str = Field(default="", repr=False, description="sqlite:///… or dynamodb://…; default: posts.db in the data folder")
 
     @property
     def table_url(self) -> str:

@@ -5,14 +5,21 @@ from pathlib import Path
 
 from feed.fanout.v1 import fanout_service_pb2
 from feed.graph.v1 import follow_service_pb2, user_service_pb2
-from feed.post.v1 import post_service_pb2
+from feed.post.v1 import media_service_pb2, post_service_pb2
 from feed.rules.v1 import rules_pb2
 from feed.timeline.v1 import timeline_service_pb2
 from google.api import annotations_pb2
 from google.protobuf.descriptor import MethodDescriptor
 
 ROOT = Path(__file__).parent.parent
-FILES = (fanout_service_pb2, follow_service_pb2, post_service_pb2, timeline_service_pb2, user_service_pb2)
+FILES = (
+    fanout_service_pb2,
+    follow_service_pb2,
+    media_service_pb2,
+    post_service_pb2,
+    timeline_service_pb2,
+    user_service_pb2,
+)
 
 
 def methods() -> list[MethodDescriptor]:

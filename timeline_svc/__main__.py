@@ -33,8 +33,8 @@ async def running(settings: TimelineSettings, queue: Queue) -> AsyncIterator[str
     services = settings.service_tokens("timeline")
     async with (
         open_redis(settings.redis_url) as store,
-        connected("graph", settings.graph_address, services) as graph_peer,
-        connected("post", settings.post_address, services) as post_peer,
+        connected("graph", settings.graph_address, services, GraphClient.CALLS, settings.tls()) as graph_peer,
+        connected("post", settings.post_address, services, PostsClient.CALLS, settings.tls()) as post_peer,
         SingleFlight[int, dict[int, bytes | None]]() as loads,
         SingleFlight[int, None]() as rebuilds,
     ):

@@ -73,7 +73,7 @@ class HomeFeed:
         except UnavailableError as error:
             if error.reason != STORE_AWAY:
                 raise
-            _log.warning("timelines are away: pulling", viewer_id=viewer_id)
+            _log.debug("timelines are away: pulling", viewer_id=viewer_id)
             return await self._pulled(viewer_id, [], before, need, from_tables=True)
         window = home.window
         if window is None or window.state is not State.READY:

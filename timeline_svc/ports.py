@@ -22,7 +22,8 @@ STORE_AWAY = "TIMELINES_UNAVAILABLE"
 class TimelineStore(Protocol):
     """Timelines and authors' recent posts, in memory that may be lost at any time.
 
-    Every method raises `meshkit.errors.UnavailableError`, reason STORE_AWAY, when the store does not answer in time.
+    Every method raises `meshkit.errors.UnavailableError`, reason STORE_AWAY, when what it needs of the store does not answer in
+    time. A change may have been made then, in part or wholly: it may be made again.
     """
 
     async def read_home(self, user_id: int, newest: int | None) -> HomeWindow:
@@ -53,13 +54,16 @@ class TimelineStore(Protocol):
         """Forget follow changes older than a version."""
 
     async def read_authors(self, author_ids: Sequence[int]) -> dict[int, Window]:
-        """Read authors' recent posts; those that are missing or not ready are left out."""
+        """Read authors' recent posts; those that are missing, not ready, or in a part of the store that is away, are left out."""
 
     async def push_author(self, entry: Entry) -> None:
         """Put an entry among its author's recent posts, if they exist."""
 
     async def begin_authors(self, author_ids: Sequence[int]) -> dict[int, bytes]:
-        """Make authors' recent posts that are empty, take pushes, and are not ready, where there are none; give the generations."""
+        """Make authors' recent posts that are empty, take pushes, and are not ready, where there are none; give the generations.
+
+        Authors in a part of the store that is away are left out.
+        """
 
     async def complete_authors(
         self, begun: Mapping[int, bytes], posts: Mapping[int, Sequence[int]], *, complete_below: int

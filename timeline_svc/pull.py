@@ -91,7 +91,7 @@ async def _or_none(of_store: Awaitable[Result]) -> Result | None:
     try:
         return await of_store
     except UnavailableError:
-        _log.warning("timelines are away: reading from the tables")
+        _log.debug("timelines are away: reading from the tables")
         return None
 
 

@@ -5,7 +5,6 @@ It belongs to one event loop. Messages are safe with their senders: an outbox pu
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Self
@@ -14,19 +13,11 @@ import structlog
 
 from meshkit.errors import OverloadedError, UnavailableError
 from meshkit.queue.draining import finish
-from meshkit.queue.memory_listener import Listener
-from meshkit.queue.memory_work import Consumer, Delivery, Pause, QueueBounds, WorkQueue
+from meshkit.queue.listener import Listener
+from meshkit.queue.memory_work import Consumer, Delivery, QueueBounds, WorkQueue
+from meshkit.queue.pauses import Pause, jittered_pause
 from meshkit.queue.port import DEFAULT_DELIVERY_LIMIT, MAX_BODY_BYTES, DeadLetter, Handler, Message, UnroutableError
-
-FIRST_PAUSE = 0.05
-MAX_PAUSE = 10.0
-_DOUBLINGS = 8  # beyond that the pause is at its maximum anyway
-
-
-def jittered_pause(deliveries: int) -> float:
-    """Give the pause after so many deliveries, in seconds: it doubles from 0.05 to 10, less up to half by chance."""
-    ceiling = min(MAX_PAUSE, FIRST_PAUSE * 2.0 ** min(deliveries - 1, _DOUBLINGS))
-    return ceiling * random.SystemRandom().uniform(0.5, 1.0)
+from meshkit.tracing import traceparent
 
 
 class MemoryQueue:
@@ -68,7 +59,7 @@ class MemoryQueue:
         if mandatory:
             _check_all_take(topic, len(body), queues)
         for listener in tuple(self._listeners):
-            listener.offer(Message(topic, body))
+            listener.offer(Message(topic, body), traceparent())
         if mandatory:
             await _handled_by_all(topic, body, queues)
         else:
@@ -141,7 +132,7 @@ async def _handled_by_all(topic: str, body: bytes, queues: Sequence[WorkQueue]) 
     loop = asyncio.get_running_loop()
     handled = [loop.create_future() for _ in queues]
     for queue, future in zip(queues, handled, strict=True):
-        queue.put(Delivery(topic, body, future))
+        queue.put(Delivery(topic, body, future, traceparent()))
     # One queue's failure is told only when the others have ended as well: then nothing is left in the air.
     for outcome in await asyncio.gather(*handled, return_exceptions=True):
         if outcome is not None:
@@ -151,6 +142,6 @@ async def _handled_by_all(topic: str, body: bytes, queues: Sequence[WorkQueue]) 
 def _offer(topic: str, body: bytes, queues: Sequence[WorkQueue]) -> None:
     for queue in queues:
         if queue.has_room(len(body)):
-            queue.put(Delivery(topic, body))
+            queue.put(Delivery(topic, body, traceparent=traceparent()))
         else:
             structlog.get_logger().warning("queue.dropped", queue=queue.name, topic=topic)

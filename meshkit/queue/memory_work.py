@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,9 +9,9 @@ import structlog
 
 from meshkit.errors import OverloadedError, UnavailableError
 from meshkit.queue.draining import finish
+from meshkit.queue.pauses import Pause
 from meshkit.queue.port import DeadLetter, DeadLetteredError, Handler, Message
-
-Pause = Callable[[int], float]
+from meshkit.tracing import continued
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,7 @@ class Delivery:
     topic: str
     body: bytes
     handled: asyncio.Future[None] | None = None
+    traceparent: str = ""
     deliveries: int = 0
     failures: int = 0
 
@@ -171,7 +171,8 @@ class Consumer:
     async def _handle(self, delivery: Delivery) -> None:
         delivery.deliveries += 1
         try:
-            await self._handler(Message(delivery.topic, delivery.body, delivery.deliveries))
+            with continued(delivery.traceparent):
+                await self._handler(Message(delivery.topic, delivery.body, delivery.deliveries))
         except (UnavailableError, OverloadedError) as error:
             self._log(delivery, error)
             self._queue.retry(delivery)

@@ -49,7 +49,7 @@ class Queue(Protocol):
         """Send a message; when this returns, the message is safe without its sender.
 
         Safe means that the broker keeps it durably. The memory engine cannot keep anything, so there it means that every bound work
-        queue has handled it. With `mandatory=False`, for broadcasts, it returns at once and promises nothing.
+        queue has handled it. With `mandatory=False`, for broadcasts, it returns or fails at once, and promises nothing.
 
         Raises:
             UnroutableError: mandatory, and no work queue is bound to the topic.

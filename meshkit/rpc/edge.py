@@ -5,8 +5,8 @@ from __future__ import annotations  # some of gRPC's classes are generic only to
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +17,15 @@ from feed.rules.v1 import rules_pb2
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message import Message
 
+from meshkit import tracing
 from meshkit.auth import Caller, ServiceTokens, UserTokens
 from meshkit.errors import FeedmeshError, OverloadedError, PermissionDeniedError, UnauthenticatedError, to_status
 from meshkit.rpc.validation import validate
 
 SERVICE_TOKEN_METADATA = "x-feedmesh-service"  # noqa: S105 - the name of a header
 _OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
+
+Metadata = Mapping[str, str | bytes]
 
 _caller: ContextVar[Caller] = ContextVar("caller")
 _log = structlog.get_logger(__name__)
@@ -43,6 +46,7 @@ class Edge:
     max_calls: int
     max_seconds: float = 30.0
     calls: int = 0
+    last_call: float = 0.0
 
     @contextmanager
     def room(self) -> Iterator[None]:
@@ -55,12 +59,13 @@ class Edge:
         if self.calls >= self.max_calls:
             raise OverloadedError("the service has too much to do; try again", reason="TOO_MANY_CALLS")
         self.calls += 1
+        self.last_call = time.monotonic()
         try:
             yield
         finally:
             self.calls -= 1
 
-    def admit(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
+    def admit(self, method: str, metadata: Metadata) -> Caller:
         """Tell who calls, if they may call the method.
 
         Raises:
@@ -68,7 +73,6 @@ class Edge:
             PermissionDeniedError: the method is for services only.
 
         """
-        metadata = dict(context.invocation_metadata() or ())
         service_token = metadata.get(SERVICE_TOKEN_METADATA)
         if service_token is not None:
             return self.services.verify(_text(service_token))
@@ -136,38 +140,50 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
 def _guarded_unary(edge: Edge, method: str, behaviour: Callable[..., Awaitable[Message]]) -> Callable[..., Awaitable[Message]]:
     async def call(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
         started = time.perf_counter()
-        try:
-            token = _caller.set(edge.admit(method, context))
+        metadata = dict(context.invocation_metadata() or ())
+        with _trace(metadata):
             try:
-                validate(request)
-                with edge.room():
-                    async with asyncio.timeout(min(context.time_remaining() or edge.max_seconds, edge.max_seconds)):
-                        return await behaviour(request, context)
-            finally:
-                _caller.reset(token)
-        except Exception as error:
-            await _abort(context, method, error, time.perf_counter() - started)
-            raise
+                token = _caller.set(edge.admit(method, metadata))
+                try:
+                    validate(request)
+                    with edge.room():
+                        async with asyncio.timeout(min(context.time_remaining() or edge.max_seconds, edge.max_seconds)):
+                            return await behaviour(request, context)
+                finally:
+                    _caller.reset(token)
+            except Exception as error:
+                await _abort(context, method, error, time.perf_counter() - started)
+                raise
 
     return call
 
 
 def _guarded_stream(
-    edge: Edge, method: str, behaviour: Callable[..., AsyncIterator[Message]]
-) -> Callable[..., AsyncIterator[Message]]:
-    async def call(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Message]:
+    edge: Edge, method: str, behaviour: Callable[..., AsyncGenerator[Message, None]]
+) -> Callable[..., Awaitable[None]]:
+    # No generator itself: a caller who goes would leave it to the garbage collector, and with it its room and its trace.
+    async def call(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         started = time.perf_counter()
-        try:
-            _caller.set(edge.admit(method, context))
-            validate(request)
-            with edge.room():
-                async for response in behaviour(request, context):
-                    yield response
-        except Exception as error:
-            await _abort(context, method, error, time.perf_counter() - started)
-            raise
+        metadata = dict(context.invocation_metadata() or ())
+        with _trace(metadata):
+            try:
+                _caller.set(edge.admit(method, metadata))
+                validate(request)
+                with edge.room():
+                    async with aclosing(behaviour(request, context)) as responses:
+                        async for response in responses:
+                            await context.write(response)
+            except Exception as error:
+                await _abort(context, method, error, time.perf_counter() - started)
+                raise
 
     return call
+
+
+def _trace(metadata: Metadata) -> AbstractContextManager[None]:
+    """Let a call belong to its caller's trace, if it has one."""
+    header = metadata.get(tracing.HEADER)
+    return tracing.continued(_text(header)) if header else nullcontext()
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], method: str, error: Exception, seconds: float) -> None:

@@ -1,5 +1,6 @@
 """Keep a table's limits in one place, so that every engine refuses the same things."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from meshkit.table.port import (
@@ -7,6 +8,7 @@ from meshkit.table.port import (
     MAX_PARTITION_BYTES,
     MAX_SORT_BYTES,
     MAX_VALUE_BYTES,
+    MAX_WRITE_BYTES,
     Add,
     Key,
     Operation,
@@ -44,7 +46,10 @@ def check_number(number: int) -> None:
 
 
 def check_operations(operations: Sequence[Operation]) -> None:
-    """Raise `ValueError` unless one write may do these operations: 1 to 100, each within its limits, on different items."""
+    """Raise `ValueError` unless one write may do these operations.
+
+    They are 1 to 100, each within its limits, on different items, with at most 3,000,000 bytes of keys and values together.
+    """
     if not 0 < len(operations) <= MAX_OPERATIONS:
         raise ValueError(f"a write has 1 to {MAX_OPERATIONS} operations, not {len(operations)}")
     keys = {operation.key for operation in operations}
@@ -52,7 +57,21 @@ def check_operations(operations: Sequence[Operation]) -> None:
         raise ValueError("the operations of one write have to be on different items")
     check_keys(keys)
     for operation in operations:
-        if isinstance(operation, Put) and len(operation.value) > MAX_VALUE_BYTES:
+        _check_operation(operation)
+    if (size := sum(map(_size, operations))) > MAX_WRITE_BYTES:
+        raise ValueError(f"the keys and values of a write have at most {MAX_WRITE_BYTES} bytes together, not {size}")
+
+
+def _check_operation(operation: Operation) -> None:
+    if isinstance(operation, Put):
+        if len(operation.value) > MAX_VALUE_BYTES:
             raise ValueError(f"a value has at most {MAX_VALUE_BYTES} bytes, not {len(operation.value)}")
-        if isinstance(operation, Add):
-            check_number(operation.amount)
+        if not math.isfinite(operation.expires_at or 0):
+            raise ValueError("an item expires at some time, or never: at None")
+    if isinstance(operation, Add):
+        check_number(operation.amount)
+
+
+def _size(operation: Operation) -> int:
+    key = sum(map(len, operation.key))
+    return key + len(operation.value) if isinstance(operation, Put) else key

@@ -13,6 +13,7 @@ MAX_OPERATIONS = 100
 MAX_PARTITION_BYTES = 2048
 MAX_SORT_BYTES = 1024
 MAX_VALUE_BYTES = 350_000
+MAX_WRITE_BYTES = 3_000_000
 
 
 class Key(NamedTuple):
@@ -51,7 +52,10 @@ Condition = Existence | AtVersion | None
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write an item whole; its number becomes 0. `expires_at` (Unix seconds) hides and later removes it."""
+    """Write an item whole; its number becomes 0. `expires_at` hides and later removes it.
+
+    It is in Unix seconds, and an engine may round it up to a full second.
+    """
 
     key: Key
     value: bytes
@@ -97,6 +101,8 @@ class ConditionFailedError(Exception):
 class Table(Protocol):
     """A table. Every read is consistent: it sees all writes that were acknowledged before it began.
 
+    A read of several items is not of one moment: of a write that is done meanwhile it may see some items and not yet others.
+
     Every method raises `meshkit.errors.UnavailableError` when the engine does not answer in time, `OverloadedError` when too much
     waits for it already, and `ValueError` for keys, values or counts outside their limits.
     """
@@ -118,7 +124,10 @@ class Table(Protocol):
     async def write(self, *operations: Operation) -> None:
         """Do 1 to 100 operations on different items, all or nothing; durable when it returns.
 
+        Keys and values together have at most 3,000,000 bytes. After `UnavailableError` the write may have been done, or may yet be.
+
         Raises:
             ConditionFailedError: a condition did not hold.
+            ValueError: also when a number would leave 64 bits.
 
         """

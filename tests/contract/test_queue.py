@@ -8,6 +8,7 @@ import pytest
 
 from meshkit.errors import OverloadedError, UnavailableError
 from meshkit.queue.port import MAX_BODY_BYTES, DeadLetteredError, Message, Queue, UnroutableError
+from meshkit.tracing import continued, trace_id
 
 PATIENCE = 20.0
 
@@ -191,6 +192,19 @@ async def test_dead_letters_can_be_shown_and_redriven(queue: Queue) -> None:
     assert await queue.redrive("jobs") == 0
 
 
+async def test_redriving_ends_though_messages_keep_failing(queue: Queue) -> None:
+    """What fails again at once is moved once by one redriving, and lies among the dead letters again."""
+    broken = Inbox(*[ValueError("poison")] * 10)
+    async with queue.work("jobs", ["topic"], broken, concurrency=4, delivery_limit=1):
+        for number in range(1, 4):
+            await send(queue, b"%d" % number)
+            await letters(queue, "jobs", number)
+        assert await queue.redrive("jobs") == 3
+        await broken.has(6)
+        await letters(queue, "jobs", 3)
+    assert sorted(broken.bodies) == [b"1", b"1", b"2", b"2", b"3", b"3"]
+
+
 async def test_no_more_than_the_concurrency_is_handled_at_once(queue: Queue) -> None:
     """The queue hands out as many messages at once as it was told, and not one more."""
     gate = Gate()
@@ -312,6 +326,30 @@ async def test_a_bad_listener_harms_nobody(queue: Queue) -> None:
             await inbox.has(2)
         hanging.open.set()
     assert failing.bodies == healthy.bodies == [b"1", b"2"]
+
+
+async def test_messages_carry_their_trace(queue: Queue) -> None:
+    """Whoever handles or hears a message works in the trace of its publisher, also when it comes again; without one in none."""
+    traces: dict[str, list[str]] = {"work": [], "heard": []}
+    work, heard = Inbox(ValueError("once")), Inbox()
+
+    async def handle(message: Message) -> None:
+        traces["work"].append(trace_id())
+        await work(message)
+
+    async def hear(message: Message) -> None:
+        traces["heard"].append(trace_id())
+        await heard(message)
+
+    async with queue.work("jobs", ["topic"], handle, concurrency=1), queue.listen(["topic"], hear, missed=unheard):
+        with continued("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+            await send(queue, b"traced")
+        await work.has(2)
+        await send(queue, b"untraced")
+        await work.has(3)
+        await heard.has(2)
+    assert traces["work"] == ["0af7651916cd43dd8448eb211c80319c"] * 2 + [""]
+    assert traces["heard"] == ["0af7651916cd43dd8448eb211c80319c", ""]
 
 
 async def test_a_queue_nobody_declared_has_no_dead_letters(queue: Queue) -> None:

@@ -226,15 +226,6 @@ async def test_of_concurrent_conditional_puts_exactly_one_wins(table: Table, con
     assert found[OTHER].number == 1
 
 
-async def test_readers_never_see_half_a_write(table: Table) -> None:
-    """Items that are always written together are always read alike."""
-    await table.write(Put(KEY, b"0"), Put(OTHER, b"0"))
-    writes = [table.write(Put(KEY, b"%d" % number), Put(OTHER, b"%d" % number)) for number in range(100)]
-    reads = [table.query(KEY.partition, limit=2) for _ in range(100)]
-    for found in await asyncio.gather(*(call for pair in zip(writes, reads, strict=True) for call in pair)):
-        assert found is None or len({item.value for item in found}) == 1
-
-
 async def test_an_acknowledged_write_is_seen_at_once(table: Table) -> None:
     """Whoever reads after a write was acknowledged sees it, with any number of others at it."""
 

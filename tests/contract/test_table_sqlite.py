@@ -108,6 +108,16 @@ async def test_concurrent_calls_share_transactions(tmp_path: Path) -> None:
     assert stats.snapshots < 250
 
 
+async def test_readers_never_see_half_a_write(tmp_path: Path) -> None:
+    """A read of several items is of one moment: items that are always written together are always read alike."""
+    async with open_sqlite(tmp_path / "table.db") as table:
+        await table.write(Put(KEY, b"0"), Put(OTHER, b"0"))
+        writes = [table.write(Put(KEY, b"%d" % number), Put(OTHER, b"%d" % number)) for number in range(100)]
+        reads = [table.query(KEY.partition, limit=2) for _ in range(100)]
+        for found in await asyncio.gather(*(call for pair in zip(writes, reads, strict=True) for call in pair)):
+            assert found is None or len({item.value for item in found}) == 1
+
+
 async def test_one_write_that_fails_leaves_the_batch_alone(tmp_path: Path) -> None:
     """Writes of one commit have nothing to do with each other: only the one that overflows fails."""
     async with open_sqlite(tmp_path / "table.db") as table:

@@ -12,6 +12,8 @@ from feed.graph.v1 import follow_service_pb2 as follows
 from feed.graph.v1 import follow_service_pb2_grpc as follows_grpc
 from feed.graph.v1 import user_service_pb2 as users
 from feed.graph.v1 import user_service_pb2_grpc as users_grpc
+from feed.post.v1 import media_service_pb2 as media
+from feed.post.v1 import media_service_pb2_grpc as media_grpc
 from feed.post.v1 import post_service_pb2 as posts
 from feed.post.v1 import post_service_pb2_grpc as posts_grpc
 from feed.timeline.v1 import timeline_service_pb2 as timelines
@@ -25,6 +27,7 @@ LARGEST = 2**64 - 1
 SERVICES = (
     "feed.graph.v1.FollowService",
     "feed.graph.v1.UserService",
+    "feed.post.v1.MediaService",
     "feed.post.v1.PostService",
     "feed.timeline.v1.TimelineService",
 )
@@ -114,6 +117,29 @@ class Posts(posts_grpc.PostServiceServicer):
     async def ListAuthorEntries(self, request: posts.ListAuthorEntriesRequest, context: Context) -> posts.ListAuthorEntriesResponse:
         self._upstream.note("ListAuthorEntries", request, context)
         return posts.ListAuthorEntriesResponse()
+
+
+class Media(media_grpc.MediaServiceServicer):
+    """Uploads."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    async def CreateMedia(self, request: media.CreateMediaRequest, context: Context) -> media.CreateMediaResponse:
+        self._upstream.note("CreateMedia", request, context)
+        return media.CreateMediaResponse()
+
+    async def GetMedia(self, request: media.GetMediaRequest, context: Context) -> media.GetMediaResponse:
+        self._upstream.note("GetMedia", request, context)
+        response = media.GetMediaResponse()
+        response.media.media_id = request.media_id
+        return response
+
+    async def CompleteMedia(self, request: media.CompleteMediaRequest, context: Context) -> media.CompleteMediaResponse:
+        self._upstream.note("CompleteMedia", request, context)
+        response = media.CompleteMediaResponse()
+        response.media.media_id = request.media_id
+        return response
 
 
 class Users(users_grpc.UserServiceServicer):
@@ -213,6 +239,7 @@ async def serve(port: int = 0) -> AsyncIterator[Upstream]:
     upstream = Upstream()
     server = grpc.aio.server()
     posts_grpc.add_PostServiceServicer_to_server(Posts(upstream), server)
+    media_grpc.add_MediaServiceServicer_to_server(Media(upstream), server)
     users_grpc.add_UserServiceServicer_to_server(Users(upstream), server)
     follows_grpc.add_FollowServiceServicer_to_server(Follows(upstream), server)
     timelines_grpc.add_TimelineServiceServicer_to_server(Timelines(upstream), server)

@@ -1,16 +1,18 @@
-"""One whole mesh for each test module: the four services, Valkey and Envoy, as `feedmesh up` runs them."""
+"""The whole mesh, as `feedmesh up` runs it, once on embedded and once on real engines."""
 
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import aiohttp
 import pytest
 import pytest_asyncio
 
-from cli.mesh import Mesh, MeshOptions, running_mesh
+from cli.mesh import running_mesh
+from cli.parts import Engines, Mesh, MeshOptions
 from tests.gateway.rest import Answer, Rest
 
 ORIGIN = "http://app.test"
@@ -67,15 +69,15 @@ class Someone:
 People = Callable[[], Awaitable[Someone]]
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
+@pytest_asyncio.fixture(scope="session", loop_scope="session", params=get_args(Engines))
+async def mesh(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
     """Run a mesh, in a task of its own so that it is stopped by the task that started it."""
     folder: Path = tmp_path_factory.mktemp("mesh")
     running: asyncio.Future[Mesh] = asyncio.get_running_loop().create_future()
     done = asyncio.Event()
 
     async def run() -> None:
-        options = MeshOptions(folder, port=0, fixed_ports=False, cors_origins=(ORIGIN,))
+        options = MeshOptions(folder, port=0, fixed_ports=False, cors_origins=(ORIGIN,), engines=request.param)
         async with running_mesh(options) as started:
             running.set_result(started)
             await done.wait()
@@ -87,14 +89,14 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
     await task
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     """Give an HTTP client."""
     async with aiohttp.ClientSession() as client:
         yield client
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def someone(mesh: Mesh, session: aiohttp.ClientSession) -> People:
     """Make new users, once the gateway has found the services."""
     numbers = itertools.count(1)

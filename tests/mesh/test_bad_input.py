@@ -9,11 +9,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cli.mesh import Mesh
+from cli.parts import Mesh
 from tests.gateway.rest import Answer
 from tests.mesh.conftest import ORIGIN, People, Someone, eventually
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 INVALID, NOT_FOUND, EXISTS, DENIED, UNAUTHENTICATED = (400, 3), (404, 5), (409, 6), (403, 7), (401, 16)
 

@@ -6,10 +6,10 @@ from collections.abc import Awaitable
 import pytest
 from redis.asyncio import Redis
 
-from cli.mesh import Mesh
+from cli.parts import Mesh
 from tests.mesh.conftest import People, Someone, eventually
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PROMISED_SECONDS = 2.0
 

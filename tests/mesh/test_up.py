@@ -2,66 +2,20 @@
 
 import asyncio
 import re
-import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 import pytest
-from redis.asyncio import Redis
 
 from meshkit.issuer import Issuer
+from tests.mesh.commands import flush, journal_has, printed, run, start, up
 
-FEEDMESH = (sys.executable, "-m", "cli")
 SEED = ("--users", "60", "--follows", "12", "--posts", "900")
-
-
-async def start(*arguments: str) -> asyncio.subprocess.Process:
-    """Start the command."""
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(*FEEDMESH, *arguments, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
-
-
-async def run(*arguments: str) -> tuple[int, str]:
-    """Run the command to its end; give its exit code and what it printed."""
-    process = await start(*arguments)
-    output, _ = await asyncio.wait_for(process.communicate(), 90)
-    return process.returncode or 0, output.decode()
-
-
-async def line(process: asyncio.subprocess.Process) -> str:
-    """Give the next line that a command prints."""
-    assert process.stdout
-    text = await asyncio.wait_for(process.stdout.readline(), 30)
-    assert text, "the command ended"
-    return text.decode().rstrip()
-
-
-async def printed(process: asyncio.subprocess.Process, last: str) -> list[str]:
-    """Give what a command prints up to a line that contains some words."""
-    lines = [await line(process)]
-    while last not in lines[-1]:
-        lines.append(await line(process))
-    return lines
-
-
-@asynccontextmanager
-async def mesh(folder: Path, port: int = 0) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """Run `feedmesh up` and give its address and process; it is stopped at the end unless it is dead."""
-    process = await start("up", "--data-dir", str(folder), "--free-ports", "--port", str(port))
-    try:
-        yield await line(process), process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGINT)
-            await asyncio.wait_for(process.communicate(), 30)
 
 
 async def test_up_prints_lines_that_work(tmp_path: Path) -> None:
     """The first line is the address; the printed curl lines work when pasted, in order; Ctrl-C ends with code 0."""
-    async with mesh(tmp_path) as (url, process):
+    async with up(tmp_path) as (url, process):
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
         lines = await printed(process, "Ctrl-C stops")
         script = [text for text in lines if text.startswith(("WRITER=", "READER=", "curl"))]
@@ -81,13 +35,13 @@ async def test_data_survives_a_stop(tmp_path: Path) -> None:
     """What was posted before a stop is in the feed after the next start, whatever the data folder is called; it holds all of it."""
     folder = tmp_path / "a#b ?c=%25 d"
     async with aiohttp.ClientSession() as http:
-        async with mesh(folder) as (url, process):
+        async with up(folder) as (url, process):
             await printed(process, "Ctrl-C stops")
             token = Issuer.load_or_create(folder / "keys").user_token(await _user_id(http, url))
             headers = {"authorization": f"Bearer {token}"}
             async with http.post(f"{url}/v1/posts", json={"content": "kept"}, headers=headers) as answer:
                 post_id = (await answer.json())["post_id"]
-        async with mesh(folder) as (url, process):
+        async with up(folder) as (url, process):
             await printed(process, "Ctrl-C stops")
             async with http.get(f"{url}/v1/feed", headers=headers) as answer:
                 assert [item["post"]["post_id"] for item in (await answer.json())["items"]] == [post_id]
@@ -103,7 +57,7 @@ async def test_a_damaged_table_is_told_in_a_sentence(tmp_path: Path) -> None:
 
 async def test_a_second_mesh_on_the_same_data_is_refused(tmp_path: Path) -> None:
     """A data folder and a port belong to one mesh: another one ends at once and says why."""
-    async with mesh(tmp_path / "one") as (url, _):
+    async with up(tmp_path / "one") as (url, _):
         code, output = await run("up", "--data-dir", str(tmp_path / "one"), "--free-ports", "--port", "0")
         assert (code, "running on" in output) == (2, True), output
         code, output = await run("up", "--data-dir", str(tmp_path / "two"), "--free-ports", "--port", url.rpartition(":")[2])
@@ -115,19 +69,19 @@ async def test_a_second_mesh_on_the_same_data_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize("killed_after", ['["f",', '["p",'], ids=["follows", "posts"])
 async def test_kill_in_the_middle_of_seeding(tmp_path: Path, killed_after: str) -> None:
     """After kill -9 while a community is being made, and a restart, nothing acknowledged is missing and nothing is there twice."""
-    async with mesh(tmp_path) as (url, process):
+    async with up(tmp_path) as (url, process):
         port = int(url.rpartition(":")[2])
         seeding = await start("seed", "--data-dir", str(tmp_path), "--url", url, *SEED)
-        await _journal_has(tmp_path, killed_after)
+        await journal_has(tmp_path, killed_after)
         process.kill()
         await process.communicate()
-    async with mesh(tmp_path, port) as (url, process):
+    async with up(tmp_path, port) as (url, process):
         lines = await printed(process, "Ctrl-C stops")
         output, _ = await asyncio.wait_for(seeding.communicate(), 90)
         assert seeding.returncode == 0, output
         code, report = await run("verify", "--data-dir", str(tmp_path), "--url", url)
         assert (code, "\n0 differences" in report) == (0, True), report
-        await _flush(lines)
+        await flush(lines)
         code, report = await run("verify", "--data-dir", str(tmp_path), "--url", url)
         assert (code, "\n0 differences" in report) == (0, True), report
 
@@ -140,22 +94,3 @@ def _tables(folder: Path) -> set[Path]:
 async def _user_id(http: aiohttp.ClientSession, url: str) -> int:
     async with http.post(f"{url}/v1/users", json={"username": "somebody"}) as answer:
         return int((await answer.json())["user_id"])
-
-
-async def _journal_has(folder: Path, answer: str) -> None:
-    """Wait until two hundred answers of a kind are noted."""
-    journal = folder / "seed" / "journal.jsonl"
-
-    def noted() -> int:
-        return journal.read_text().count(answer) if journal.exists() else 0
-
-    async with asyncio.timeout(60):
-        while await asyncio.to_thread(noted) < 200:
-            pass
-
-
-async def _flush(lines: list[str]) -> None:
-    """Empty the Valkey that a mesh's text names."""
-    url = next(text for text in lines if "Valkey" in text).rpartition(" ")[2]
-    async with Redis.from_url(url) as redis:
-        assert await redis.flushall()

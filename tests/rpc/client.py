@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 import grpc
 from feed.graph.v1 import follow_service_pb2_grpc, user_service_pb2_grpc
-from feed.post.v1 import post_service_pb2_grpc
+from feed.post.v1 import media_service_pb2_grpc, post_service_pb2_grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -47,6 +47,7 @@ class Stubs:
     users: user_service_pb2_grpc.UserServiceAsyncStub
     follows: follow_service_pb2_grpc.FollowServiceAsyncStub
     posts: post_service_pb2_grpc.PostServiceAsyncStub
+    media: media_service_pb2_grpc.MediaServiceAsyncStub
     channel: grpc.aio.Channel
 
 
@@ -58,6 +59,7 @@ async def stubs(address: str) -> AsyncIterator[Stubs]:
             user_service_pb2_grpc.UserServiceStub(channel),
             follow_service_pb2_grpc.FollowServiceStub(channel),
             post_service_pb2_grpc.PostServiceStub(channel),
+            media_service_pb2_grpc.MediaServiceStub(channel),
             channel,
         )
 

@@ -9,10 +9,13 @@ from feed.graph.v1 import user_pb2, user_service_pb2
 
 import graph_svc.__main__ as graph
 import post_svc.__main__ as post
+from gateway.edge.app import running_edge
+from gateway.edge.settings import EdgeSettings
 from meshkit.queue.memory import MemoryQueue
 from meshkit.settings import MeshSettings
-from tests.rpc.client import Stubs, Tokens, graph_settings, post_settings, stubs
+from tests.rpc.client import ANY_PORT, Stubs, Tokens, graph_settings, post_settings, stubs
 from tests.rpc.follow_calls import Graph
+from tests.rpc.media_calls import MediaCalls
 from tests.rpc.post_calls import Posts
 
 
@@ -43,9 +46,17 @@ async def graph_stubs(common: dict[str, object], queue: MemoryQueue) -> AsyncIte
 
 
 @pytest.fixture
-async def post_stubs(common: dict[str, object], queue: MemoryQueue) -> AsyncIterator[Stubs]:
+async def media_url(common: dict[str, object]) -> AsyncIterator[str]:
+    """Run an edge app, and give the beginning of the URLs of what is uploaded there."""
+    async with running_edge(EdgeSettings.model_validate(common | {"edge_listen": ANY_PORT})) as address:
+        yield f"http://{address}"
+
+
+@pytest.fixture
+async def post_stubs(common: dict[str, object], queue: MemoryQueue, media_url: str) -> AsyncIterator[Stubs]:
     """Run a post service, and connect to it."""
-    async with post.running(post_settings(common), queue) as address, stubs(address) as connected:
+    settings = post_settings(common, media_public_url=media_url)
+    async with post.running(settings, queue) as address, stubs(address) as connected:
         yield connected
 
 
@@ -83,3 +94,9 @@ def follows(graph_stubs: Stubs, tokens: Tokens) -> Graph:
 def posts(post_stubs: Stubs, tokens: Tokens) -> Posts:
     """Call the post service."""
     return Posts(post_stubs, tokens)
+
+
+@pytest.fixture
+def media(post_stubs: Stubs, tokens: Tokens) -> MediaCalls:
+    """Call the media service, and upload."""
+    return MediaCalls(post_stubs, tokens)

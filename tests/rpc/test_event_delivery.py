@@ -24,7 +24,9 @@ from meshkit.rpc.server import serving
 from meshkit.table.port import Table
 from meshkit.table.sqlite import open_sqlite
 from meshkit.topics import POST_CREATED
+from post_svc.attachments import Attachments
 from post_svc.events import encode
+from post_svc.media_rows import MediaRepository
 from post_svc.posts import PostRepository
 from post_svc.service import PostService
 from post_svc.servicer import PostServicer
@@ -45,7 +47,8 @@ async def quick_service(
     settings = post_settings(common)
     async with open_sqlite(settings.data_dir / "posts.db") as table:
         outbox = Outbox(table, queue, sweep_seconds=0.01, sweep_age=sweep_age)
-        servicer = PostServicer(PostService(table, IdGenerator(1), outbox, encode), settings.page_tokens())
+        attachments = Attachments(MediaRepository(table), "https://media.test")
+        servicer = PostServicer(PostService(table, IdGenerator(1), outbox, encode, attachments), settings.page_tokens())
         register = partial(post_service_pb2_grpc.add_PostServiceServicer_to_server, servicer)
         listen = settings.listen(settings.post_listen)
         async with (

@@ -20,7 +20,9 @@ from meshkit.outbox import Outbox
 from meshkit.queue.memory import MemoryQueue
 from meshkit.rpc.edge import Edge, EdgeInterceptor, access_of
 from meshkit.table.sqlite import open_sqlite
+from post_svc.attachments import Attachments
 from post_svc.events import encode
+from post_svc.media_rows import MediaRepository
 from post_svc.service import PostService
 from post_svc.servicer import PostServicer
 from tests.rpc.client import (
@@ -104,7 +106,8 @@ async def test_a_call_without_a_deadline_has_one_too(common: Common, tokens: Tok
     edge = Edge(settings.user_tokens(), settings.service_tokens("post"), access, max_calls=10, max_seconds=0.1)
     server = grpc.aio.server(interceptors=[EdgeInterceptor(edge)])
     async with MemoryQueue() as queue, open_sqlite(table_file) as table:
-        service = PostService(table, IdGenerator(1), Outbox(table, queue), encode)
+        attachments = Attachments(MediaRepository(table), "https://media.test")
+        service = PostService(table, IdGenerator(1), Outbox(table, queue), encode, attachments)
         post_service_pb2_grpc.add_PostServiceServicer_to_server(PostServicer(service, settings.page_tokens()), server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
@@ -234,10 +237,11 @@ async def test_a_port_that_is_taken_is_said_plainly(common: Common, tmp_path: Pa
 
 
 async def test_reflection_is_there_when_switched_on(common: Common) -> None:
-    """With the setting, anybody may ask for the contract; it lists the service, health and reflection itself."""
+    """With the setting, anybody may ask for the contract; it lists the services, health and reflection itself."""
     async with stoppable(common, reflection=True) as service:
         names = await reflected(service.address)
-    assert names == {"feed.post.v1.PostService", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+    ours = {"feed.post.v1.PostService", "feed.post.v1.MediaService"}
+    assert names == {*ours, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
 
 
 async def test_reflection_is_off_by_default(common: Common) -> None:

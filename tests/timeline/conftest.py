@@ -7,20 +7,31 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from meshkit.valkey import private_valkey
 from tests.timeline.home import Home, World
-from timeline_svc.redis_store import RedisTimelineStore, open_redis
+from tests.timeline.servers import look_into, patient_store, private_cluster
+from timeline_svc.redis_store import RedisTimelineStore
 
 # Each runs an empty server for the length of a block and gives its URL. A server joins the suite by a line here.
-SERVERS: dict[str, Callable[[Path], AbstractAsyncContextManager[str]]] = {"valkey": private_valkey}
+SERVERS: dict[str, Callable[[Path], AbstractAsyncContextManager[str]]] = {
+    "valkey": private_valkey,
+    "cluster": private_cluster,
+}
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session", params=SERVERS)
 async def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """Run one server for all tests; they share nothing because each has users of its own."""
     async with SERVERS[request.param](tmp_path_factory.mktemp(request.param)) as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def single(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """Run one server for tests that put themselves between it and the store."""
+    async with private_valkey(tmp_path_factory.mktemp("single")) as url:
         yield url
 
 
@@ -37,16 +48,16 @@ def user(users: Iterator[int]) -> int:
 
 
 @pytest.fixture
-async def redis(server: str) -> AsyncIterator[Redis]:
+async def redis(server: str) -> AsyncIterator[Redis | RedisCluster]:
     """Look into the server past the store."""
-    async with Redis.from_url(server) as client:
+    async with look_into(server) as client:
         yield client
 
 
 @pytest.fixture
 async def store(server: str) -> AsyncIterator[RedisTimelineStore]:
     """Open the store."""
-    async with open_redis(server) as opened:
+    async with patient_store(server) as opened:
         yield opened
 
 

@@ -9,12 +9,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
 from tests.timeline.home import Home, World
+from tests.timeline.servers import look_into, patient_store
 from timeline_svc import delivery, feed, pull, redis_store
 from timeline_svc.ports import TimelineStore
-from timeline_svc.redis_store import author_key, follow_changes_key, home_key, open_redis
+from timeline_svc.redis_store import author_key, follow_changes_key, home_key
 
 # So small that a short life crosses every boundary.
 HOME_CAP, AUTHOR_CAP = 9, 4
@@ -24,7 +25,9 @@ USERS = st.integers(0, 3)
 class CommunityMachine(RuleBasedStateMachine):
     """Lives of four users. Deliveries may be late; timelines may be lost; every walk is compared with what is true."""
 
-    def __init__(self, store: TimelineStore, redis: Redis, run: Callable[[Awaitable[Any]], Any], users: Iterator[int]) -> None:
+    def __init__(
+        self, store: TimelineStore, redis: Redis | RedisCluster, run: Callable[[Awaitable[Any]], Any], users: Iterator[int]
+    ) -> None:
         super().__init__()
         self.home = Home(store, World(), users)
         self.redis = redis
@@ -98,8 +101,8 @@ def test_a_feed_is_what_the_oracle_says(server: str, users: Iterator[int], monke
         max_examples=250, stateful_step_count=30, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
     )
     with asyncio.Runner() as runner:
-        opening = open_redis(server)
-        redis = Redis.from_url(server)
+        opening = patient_store(server)
+        redis = look_into(server)
         store = runner.run(opening.__aenter__())
         try:
             # It says that it wants a class, and calls what it gets without arguments.

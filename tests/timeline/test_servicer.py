@@ -237,3 +237,18 @@ async def test_peers_that_are_away_make_the_feed_unavailable(service: Timelines,
     service.world.away = True
     code, reason, fields = await refused(service, user, Request())
     assert (code, reason, fields) == (grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", [])
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "redis+cluster://127.0.0.1:1"])
+async def test_without_servers_feeds_are_whole(url: str, tmp_path: Path) -> None:
+    """With nobody at the URL the service starts, and every page to the end is what the tables say; pushes are to come again."""
+    async with timelines(url, tmp_path) as service:
+        service.world.edges[1].add(2)
+        ids = write(service, 2, 25)
+        first, token = await read(service, 1, Request(page_size=20))
+        second, end = await read(service, 1, Request(page_size=20, page_token=token))
+        assert (first + second, end) == (ids, "")
+        push = timeline_service_pb2.PushEntriesRequest(entry=timeline_pb2.Entry(post_id=ids[0], author_id=2), user_ids=[1])
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await service.stub.PushEntries(push, metadata=service.service())
+        assert failure.value.code() is grpc.StatusCode.UNAVAILABLE

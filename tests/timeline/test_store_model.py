@@ -9,11 +9,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster
 
+from tests.timeline.servers import look_into, patient_store
 from timeline_svc import redis_store
 from timeline_svc.packed import SLACK, Entry, State
-from timeline_svc.redis_store import RedisTimelineStore, home_key, open_redis
+from timeline_svc.redis_store import RedisTimelineStore, home_key
 
 CAP = 8
 # Few and far apart: they repeat, they come late, and they differ in the upper half, in the lower half, and in the sign.
@@ -25,7 +26,9 @@ VERSIONS = st.integers(1, 30)
 class TimelineMachine(RuleBasedStateMachine):
     """Does the same to a stored timeline and to a model. Each run has a user of its own, so that one server serves them all."""
 
-    def __init__(self, store: RedisTimelineStore, redis: Redis, run: Callable[[Awaitable[Any]], Any], user: int) -> None:
+    def __init__(
+        self, store: RedisTimelineStore, redis: Redis | RedisCluster, run: Callable[[Awaitable[Any]], Any], user: int
+    ) -> None:
         super().__init__()
         self.store = store
         self.redis = redis
@@ -192,8 +195,8 @@ def test_a_timeline_is_what_the_model_says(server: str, users: Iterator[int], mo
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
     with asyncio.Runner() as runner:
-        opening = open_redis(server)
-        redis = Redis.from_url(server)
+        opening = patient_store(server)
+        redis = look_into(server)
         store = runner.run(opening.__aenter__())
         try:
             # It says that it wants a class, and calls what it gets without arguments.

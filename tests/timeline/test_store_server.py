@@ -3,12 +3,12 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 
 from meshkit.errors import UnavailableError
+from tests.timeline.servers import everywhere, patient_store
 from tests.timeline.windows import AUTHOR, OTHER, ids_of, ready
 from tests.timeline.wire import wire_to
 from timeline_svc.packed import Entry, State, Window
@@ -43,10 +43,11 @@ async def test_what_is_kept_is_not_kept_for_ever(store: RedisTimelineStore, redi
     assert await redis.ttl(home_key(user)) > 100
 
 
-async def test_a_page_is_one_round_trip(server: str, store: RedisTimelineStore, user: int) -> None:
+async def test_a_page_is_one_round_trip(single: str, user: int) -> None:
     """A page's entries and the follow changes come by one exchange over the socket; so does a push to 2,000 users, and a merge."""
-    await ready(store, user, *range(1, HOME_CAP + 1))
-    async with wire_to(server) as (wire, url), open_redis(url) as counted:
+    async with wire_to(single) as (wire, url), patient_store(url) as counted:
+        await ready(counted, user, *range(1, HOME_CAP))
+        await counted.push_home(Entry(HOME_CAP, AUTHOR), [user])
         await counted.read_home(user, 20)
         counts = []
         for call in (
@@ -64,22 +65,23 @@ async def test_a_page_is_one_round_trip(server: str, store: RedisTimelineStore, 
 
 async def test_scripts_survive_being_flushed(store: RedisTimelineStore, redis: Redis, user: int) -> None:
     """A server that forgot the scripts, as after a restart, gets them again, for every kind of change."""
-    await redis.script_flush()
+    await everywhere(redis, "SCRIPT FLUSH")
     await ready(store, user, 10)
-    await redis.script_flush()
+    await everywhere(redis, "SCRIPT FLUSH")
     await store.push_home(Entry(20, AUTHOR), [user])
-    await redis.script_flush()
+    await everywhere(redis, "SCRIPT FLUSH")
     await store.note_follow(user, OTHER, 100, following=False)
-    await redis.script_flush()
+    await everywhere(redis, "SCRIPT FLUSH")
     await store.settle(user, 101)
-    await redis.script_flush()
+    await everywhere(redis, "SCRIPT FLUSH")
     await store.push_author(Entry(20, AUTHOR))
     assert await store.read_home(user, None) == HomeWindow(Window(State.READY, 0, (10, 20), (AUTHOR, AUTHOR), whole=True))
 
 
-async def test_a_failing_server_is_unavailable(tmp_path: Path) -> None:
+@pytest.mark.parametrize("url", ["unix:///nobody", "redis://127.0.0.1:1", "redis+cluster://127.0.0.1:1,127.0.0.1:2"])
+async def test_a_failing_server_is_unavailable(url: str) -> None:
     """Where nobody listens, every method says so in our own words."""
-    async with open_redis(f"unix://{tmp_path}/nobody") as store:
+    async with open_redis(url) as store:
         for call in (
             store.read_home(1, 20),
             store.push_home(Entry(1, 2), [1]),
@@ -97,9 +99,9 @@ async def test_a_failing_server_is_unavailable(tmp_path: Path) -> None:
                 await call
 
 
-async def test_a_silent_server_is_unavailable_within_the_deadline(server: str, user: int) -> None:
+async def test_a_silent_server_is_unavailable_within_the_deadline(single: str, user: int) -> None:
     """A server that takes commands and never answers is given up after the deadline, not after several."""
-    async with wire_to(server) as (wire, url), open_redis(url, seconds=0.5) as store:
+    async with wire_to(single) as (wire, url), open_redis(url, read_seconds=0.5) as store:
         await store.read_home(user, 20)
         wire.silent = True
         started = time.monotonic()
@@ -119,18 +121,17 @@ async def test_many_reads_at_once_all_answer(store: RedisTimelineStore, users: I
 async def test_what_cannot_be_changed_for_lack_of_memory_goes(store: RedisTimelineStore, redis: Redis, user: int) -> None:
     """A server that has no memory for a change keeps no timeline without it: it is missing, and so it is read from the tables."""
     await ready(store, user, 10, 20)
-    await redis.config_set("maxmemory", 1)
+    await everywhere(redis, "CONFIG SET", "maxmemory", 1)
     try:
-        with pytest.raises(UnavailableError):
-            await store.push_home(Entry(30, AUTHOR), [user])
+        assert await store.push_home(Entry(30, AUTHOR), [user]) == 0
         assert (await store.read_home(user, 20)).window is None
     finally:
-        await redis.config_set("maxmemory", 0)
+        await everywhere(redis, "CONFIG SET", "maxmemory", 0)
     await ready(store, user, 10, 20, 30)
-    await redis.config_set("maxmemory", 1)
+    await everywhere(redis, "CONFIG SET", "maxmemory", 1)
     try:
         with pytest.raises(UnavailableError):
             await store.note_follow(user, AUTHOR, 100, following=False)
         assert (await store.read_home(user, 20)).window is None
     finally:
-        await redis.config_set("maxmemory", 0)
+        await everywhere(redis, "CONFIG SET", "maxmemory", 0)

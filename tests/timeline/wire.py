@@ -2,8 +2,8 @@
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -46,6 +46,17 @@ class Wire:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(up())
             tasks.create_task(down())
+
+
+@asynccontextmanager
+async def wires_on(ports: Mapping[int, int]) -> AsyncIterator[list[Wire]]:
+    """Put proxies on ports of the loopback address, in front of servers on others, and give them in that order."""
+    async with AsyncExitStack() as stack:
+        wires: list[Wire] = []
+        for port, server_port in ports.items():
+            wires.append(Wire(f"redis://127.0.0.1:{server_port}"))
+            await stack.enter_async_context(await asyncio.start_server(wires[-1].connect, "127.0.0.1", port))
+        yield wires
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from pydantic import ValidationError
 
 from gateway import descriptors, openapi
 from gateway.bootstrap import bootstrap
+from gateway.clusters import clusters
 from gateway.comments import comments
 from gateway.fields import query_fields, unwrapped
 from gateway.guard import script
+from gateway.retries import retry_policy
 from gateway.routes import Access, Route, methods, routes
 from gateway.settings import GatewaySettings, RateLimit
 
@@ -147,10 +150,34 @@ def test_host_names_are_resolved_and_addresses_are_not() -> None:
     assert '"::1"' in made
 
 
+def test_a_list_of_addresses_is_one_cluster() -> None:
+    """Every address of a service's list is an endpoint of its cluster."""
+    upstreams = dict.fromkeys({method.service for method in methods(CONTRACTS)}, "10.0.0.1:1,10.0.0.2:2")
+    made = clusters(["feed.post.v1.PostService"], settings(upstreams=upstreams))
+    assert [re.findall(r'"address": "([^"]+)", "port_value": (\d)', json.dumps(cluster)) for cluster in made] == [
+        [("10.0.0.1", "1"), ("10.0.0.2", "2")]
+    ]
+
+
+def test_only_what_may_be_repeated_is_sent_again_after_an_uncertain_end() -> None:
+    """Reads and deletions may be called again when nobody knows what the first call did, new posts not; a stream has no time."""
+    known = {method.name: method for method in methods(CONTRACTS)}
+    policies = {name: retry_policy(method, settings()) for name, method in known.items()}
+    assert all(
+        "unavailable" in str(policies[name]["retry_on"]) for name in ("GetPost", "GetHomeTimeline", "DeletePost", "DeleteFollow")
+    )
+    assert not [name for name in ("CreatePost", "UpdatePost", "CreateUser") if "unavailable" in str(policies[name]["retry_on"])]
+    assert "per_try_timeout" in policies["GetPost"]
+    assert "per_try_timeout" not in retry_policy(replace(known["GetPost"], streaming=True), settings())
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"upstreams": {"a": "nowhere"}},
+        {"upstreams": {"a": "graph:1,post:1"}},
+        {"edge_upstream": "edge"},
+        {"tls_cert": "cert.pem"},
         {"cors_origins": ["*"]},
         {"port": 65_536},
         {"max_request_bytes": 1},

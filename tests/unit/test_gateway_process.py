@@ -95,7 +95,9 @@ asyncio.run(main())
 async def test_the_gateway_runs_alone_from_its_environment(tmp_path: Path) -> None:
     """`python -m gateway` prints its address, answers there, and ends with status 0 on SIGTERM."""
     Issuer.load_or_create(tmp_path)
-    upstreams = ",".join(f'"{service}":"127.0.0.1:9"' for service in {method.service for method in methods(descriptors.load())})
+    upstreams = ",".join(
+        f'"{service}":"127.0.0.1:9,127.0.0.1:10"' for service in {method.service for method in methods(descriptors.load())}
+    )
     environment = {
         **os.environ,
         "FEEDMESH_GATEWAY_PORT": "0",

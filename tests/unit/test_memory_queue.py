@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from meshkit.errors import OverloadedError, UnavailableError
-from meshkit.queue.memory import FIRST_PAUSE, MAX_PAUSE, MemoryQueue, jittered_pause
+from meshkit.queue.memory import MemoryQueue
 from meshkit.queue.memory_work import QueueBounds
+from meshkit.queue.pauses import FIRST_PAUSE, MAX_PAUSE, jittered_pause
 from meshkit.queue.port import DeadLetteredError, Message
 
 PATIENCE = 20.0

@@ -4,22 +4,27 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
 from meshkit.buckets import bucket_of
 from meshkit.clock import now_ms
+from meshkit.errors import OverloadedError
 from meshkit.ids import EPOCH_MS, IdGenerator
+from meshkit.lease import Lease
 from meshkit.lifecycle import background
 from meshkit.outbox import Event, Outbox, outbox_record
 from meshkit.queue.memory import MemoryQueue
 from meshkit.queue.memory_work import QueueBounds
 from meshkit.queue.port import Message
-from meshkit.table.port import MAX_OPERATIONS, Table
+from meshkit.table.port import MAX_OPERATIONS, Key, Put, Table
 from meshkit.table.sqlite import open_sqlite
+from meshkit.tracing import continued, trace_id
 
 PATIENCE = 20.0
 TOPIC = "topic"
+LEASE = Key(b"outbox-lease", b"sweeper")
 
 
 @pytest.fixture
@@ -220,3 +225,177 @@ async def test_a_full_queue_is_tried_again(table: Table) -> None:
             outbox.send(*made)
             await emptied(outbox)
     assert set(seen.bodies) == {event.body for event in made}
+
+
+async def test_an_outbox_beyond_its_limit_refuses_work(table: Table, queue: MemoryQueue) -> None:
+    """From the limit on there is no room, with a reason that callers know; when the events are sent there is room again."""
+    seen, outbox = Seen(), Outbox(table, queue, sweep_seconds=0.01, sweep_age=0, limit=10)
+    await commit(table, events(10, moment=EPOCH_MS + 1))
+    outbox.check_room()
+    async with background(outbox.run()):
+        await until(_sees(outbox, 10))
+        with pytest.raises(OverloadedError) as refused:
+            outbox.check_room()
+        assert refused.value.reason == "OUTBOX_FULL"
+        async with queue.work("work", [TOPIC], seen, concurrency=8):
+            await until(_sees(outbox, 0))
+    outbox.check_room()
+
+
+async def test_what_waits_is_seen(table: Table, queue: MemoryQueue) -> None:
+    """The number of waiting events and the age of the oldest can be read, and one line each tells when they come and go."""
+    outbox = Outbox(table, queue, sweep_seconds=0.01, sweep_age=0)
+    await commit(table, [*events(1, moment=now_ms() - 90_000), *events(4, moment=now_ms() - 1_000)])
+    with capture_logs() as logs:
+        async with background(outbox.run()):
+            await until(_sees(outbox, 5))
+            assert 90 <= outbox.oldest_seconds < 100
+            async with queue.work("work", [TOPIC], Seen(), concurrency=8):
+                await until(_sees(outbox, 0))
+    assert outbox.oldest_seconds == 0
+    told = [log["event"] for log in logs if "outbox" in log["event"]]
+    assert told == ["events wait in the outbox", "the outbox is empty again"]
+
+
+async def test_a_large_backlog_is_counted(table: Table) -> None:
+    """While the broker is away the whole backlog is counted, also what comes and goes later, though little of it is tried."""
+    tried: list[bytes] = []
+    async with MemoryQueue() as closed:
+        pass
+    outbox = Outbox(table, Told(closed, tried), sweep_seconds=0.01, sweep_age=0)
+    await commit(table, events(3_000, moment=EPOCH_MS + 1))
+    async with background(outbox.run()):
+        await until(_sees(outbox, 3_000))
+        await commit(table, events(500, moment=EPOCH_MS + 60_000))
+        await until(_sees(outbox, 3_500))
+        assert outbox.away
+        before = len(tried)
+        await until(_grew(tried, before + 64))
+    assert len(set(tried)) < 1_000
+
+
+class Told:
+    """A queue that notes what is published to it."""
+
+    def __init__(self, queue: MemoryQueue, bodies: list[bytes]) -> None:
+        self.work, self.listen = queue.work, queue.listen
+        self.dead_letters, self.redrive = queue.dead_letters, queue.redrive
+        self._queue = queue
+        self._bodies = bodies
+
+    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True) -> None:
+        """Note a message, and pass it on."""
+        self._bodies.append(body)
+        await self._queue.publish(topic, body, mandatory=mandatory)
+
+
+async def test_one_of_several_processes_sweeps(table: Table, queue: MemoryQueue) -> None:
+    """Of two outboxes on one table one sends what waits, and the other what it committed; each event is sent once."""
+    seen = Seen()
+    first, second = (Outbox(table, queue, sweep_seconds=0.2, sweep_age=0.1) for _ in range(2))
+    left = events(500, moment=EPOCH_MS + 1)
+    await commit(table, left)
+    async with queue.work("work", [TOPIC], seen, concurrency=8), background(first.run(), second.run()):
+        await emptied(first)
+        own = events(5)
+        await commit(table, own)
+        second.send(*own)
+        await emptied(first)
+        await until(_sees(second, 0))
+    assert len(seen.bodies) == 505
+
+
+async def test_the_other_processes_know_what_waits(table: Table, queue: MemoryQueue) -> None:
+    """A process that does not sweep knows from the one that does how much waits, and refuses work as well."""
+    await commit(table, events(10, moment=EPOCH_MS + 1))
+    boxes = [Outbox(table, queue, sweep_seconds=0.05, sweep_age=0, limit=10) for _ in range(3)]
+    async with background(*(outbox.run() for outbox in boxes)):
+        for outbox in boxes:
+            await until(_sees(outbox, 10))
+            with pytest.raises(OverloadedError):
+                outbox.check_room()
+
+
+async def test_another_process_follows_a_sweeper_that_died(table: Table, queue: MemoryQueue) -> None:
+    """A lease that a dead process left is taken when it has not changed for its time, not before, and events are swept again."""
+    dead = Lease(table, LEASE, seconds=1)
+    assert await dead.hold(b"")
+    seen, outbox = Seen(), Outbox(table, queue, sweep_seconds=0.2, sweep_age=0)
+    await commit(table, events(3, moment=EPOCH_MS + 1))
+    began = asyncio.get_running_loop().time()
+    async with queue.work("work", [TOPIC], seen, concurrency=1), background(outbox.run()):
+        await emptied(outbox)
+    assert asyncio.get_running_loop().time() - began >= 0.5
+    assert len(seen.bodies) == 3
+
+
+async def test_a_sweeper_that_stops_makes_way(table: Table, queue: MemoryQueue) -> None:
+    """A process that stops in order leaves no lease behind: the next one sweeps at once."""
+    async with background(Outbox(table, queue).run()):
+        await until(_exists(table, LEASE))
+    assert await table.get(LEASE) is None
+
+
+async def test_a_lease_has_one_holder(table: Table) -> None:
+    """Nobody else gets a lease that its holder keeps up; who lost it is told at the next try."""
+    one, two = Lease(table, LEASE, seconds=0), Lease(table, LEASE, seconds=60)
+    assert await one.hold(b"one")
+    assert not await two.hold(b"two")
+    assert two.note == b"one"
+    assert await one.hold(b"one again")
+    three = Lease(table, LEASE, seconds=0)
+    assert await three.hold(b"three")
+    assert not await two.hold(b"two")
+    assert two.note == b"three"
+    await one.release()
+    assert await three.hold(b"three again")
+
+
+async def test_events_keep_their_trace(table: Table, queue: MemoryQueue) -> None:
+    """An event is handled in the trace that it was made in, whether it is sent at once or swept."""
+    traces: list[str] = []
+
+    async def handle(_message: Message) -> None:
+        traces.append(trace_id())
+
+    for swept in (False, True):
+        with continued("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+            made = events(1, moment=EPOCH_MS + 1 + swept)
+        await commit(table, made)
+        outbox = Outbox(table, queue, sweep_seconds=0.01 if swept else PATIENCE, sweep_age=0 if swept else 1e9)
+        async with queue.work("work", [TOPIC], handle, concurrency=1), background(outbox.run()):
+            if not swept:
+                outbox.send(*made)
+            await emptied(outbox)
+    assert traces == ["0af7651916cd43dd8448eb211c80319c"] * 2
+
+
+async def test_rows_of_the_first_release_are_read(table: Table, queue: MemoryQueue) -> None:
+    """A row without a trace is sent as it was then."""
+    seen, outbox = Seen(), Outbox(table, queue)
+    [event] = events(1, moment=EPOCH_MS + 1)
+    await table.write(Put(event.key, msgspec.msgpack.encode([TOPIC, b"old", False])))
+    async with queue.work("work", [TOPIC], seen, concurrency=1), background(outbox.run()):
+        await emptied(outbox)
+    assert seen.bodies == [b"old"]
+
+
+def _sees(outbox: Outbox, number: int) -> Callable[[], Awaitable[bool]]:
+    async def sees() -> bool:
+        return outbox.waiting == number
+
+    return sees
+
+
+def _grew(found: list[bytes], number: int) -> Callable[[], Awaitable[bool]]:
+    async def grew() -> bool:
+        return len(found) >= number
+
+    return grew
+
+
+def _exists(table: Table, key: Key) -> Callable[[], Awaitable[bool]]:
+    async def exists() -> bool:
+        return await table.get(key) is not None
+
+    return exists

@@ -8,8 +8,10 @@ from pydantic import ValidationError
 from graph_svc.settings import GraphSettings
 from meshkit.errors import FeedmeshError
 from meshkit.issuer import Issuer
+from meshkit.rpc.tls import Tls
 from meshkit.settings import MeshSettings
 from post_svc.settings import PostSettings
+from timeline_svc.settings import TimelineSettings
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +54,9 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         ("WORKER", "1024"),
         ("WORKER", "one"),
         ("QUEUE_URL", "kafka://x"),
+        ("QUEUE_URL", "amqp://"),
+        ("QUEUE_URL", "memory://x"),
+        ("MAX_CONNECTION_AGE", "0"),
         ("DRAIN_NOTICE", "-1"),
         ("DRAIN_NOTICE", "61"),
         ("MAX_CONCURRENT_CALLS", "0"),
@@ -64,6 +69,46 @@ def test_wrong_settings_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, 
     monkeypatch.setenv(f"FEEDMESH_{name}", value)
     with pytest.raises(ValidationError, match=name.lower()):
         GraphSettings()
+
+
+@pytest.mark.parametrize("url", ["memory://", "amqp://guest:guest@broker:5672/", "amqps://broker/feed"])
+def test_the_queue_is_chosen_by_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """The queue in memory and RabbitMQ, with TLS and without, are taken."""
+    monkeypatch.setenv("FEEDMESH_QUEUE_URL", url)
+    assert GraphSettings().queue_url == url
+
+
+@pytest.mark.parametrize("wrong", ["10.0.0.1", "graph:1,other:1"])
+def test_addresses_of_services_are_checked(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    """One name, or a list of IP addresses, each with a port; anything else stops the start."""
+    monkeypatch.setenv("FEEDMESH_GRAPH_ADDRESS", "10.0.0.1:1,10.0.0.2:1")
+    assert TimelineSettings().graph_address == "10.0.0.1:1,10.0.0.2:1"
+    monkeypatch.setenv("FEEDMESH_GRAPH_ADDRESS", wrong)
+    with pytest.raises(ValidationError, match="graph_address"):
+        TimelineSettings()
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the settings' text nor the error about a wrong one shows keys, or passwords in URLs."""
+    secret = "hunter2-" * 5
+    for name in ("SERVICE_KEY", "PAGE_KEY"):
+        monkeypatch.setenv(f"FEEDMESH_{name}", secret)
+    monkeypatch.setenv("FEEDMESH_QUEUE_URL", f"amqp://feed:{secret}@broker/")
+    monkeypatch.setenv("FEEDMESH_REDIS_URL", f"redis://:{secret}@cache/")
+    assert secret not in repr(TimelineSettings()) + str(TimelineSettings())
+    monkeypatch.setenv("FEEDMESH_QUEUE_URL", f"kafka://feed:{secret}@broker/")
+    monkeypatch.setenv("FEEDMESH_SERVICE_KEY", "hunter2")
+    with pytest.raises(ValidationError) as caught:
+        TimelineSettings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_tls_is_for_servers_and_callers_alike(tmp_path: Path) -> None:
+    """The three files and the name are what both sides get; without them there is no TLS."""
+    given = {"tls_cert": tmp_path / "cert", "tls_key": tmp_path / "key", "tls_ca": tmp_path / "ca", "tls_name": "mesh"}
+    mesh = MeshSettings.model_validate(given)
+    assert mesh.tls() == mesh.listen("127.0.0.1:0").tls == Tls(tmp_path / "cert", tmp_path / "key", tmp_path / "ca", "mesh")
+    assert MeshSettings().tls() is None
 
 
 def test_settings_cannot_change() -> None:

@@ -26,7 +26,7 @@ from feed.fanout.v1 import job_pb2 as feed_dot_fanout_dot_v1_dot_job__pb2
 from feed.rules.v1 import rules_pb2 as feed_dot_rules_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#feed/fanout/v1/fanout_service.proto\x12\x0e\x66\x65\x65\x64.fanout.v1\x1a\x18\x66\x65\x65\x64/fanout/v1/job.proto\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\"\'\n\rGetJobRequest\x12\x16\n\x06job_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\"2\n\x0eGetJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.feed.fanout.v1.Job\"H\n\x16ListRunningJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\"U\n\x17ListRunningJobsResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.feed.fanout.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xbc\x01\n\rFanoutService\x12G\n\x06GetJob\x12\x1d.feed.fanout.v1.GetJobRequest\x1a\x1e.feed.fanout.v1.GetJobResponse\x12\x62\n\x0fListRunningJobs\x12&.feed.fanout.v1.ListRunningJobsRequest\x1a\'.feed.fanout.v1.ListRunningJobsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#feed/fanout/v1/fanout_service.proto\x12\x0e\x66\x65\x65\x64.fanout.v1\x1a\x18\x66\x65\x65\x64/fanout/v1/job.proto\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\"\'\n\rGetJobRequest\x12\x16\n\x06job_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\"2\n\x0eGetJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.feed.fanout.v1.Job\"H\n\x16ListRunningJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\"U\n\x17ListRunningJobsResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.feed.fanout.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc8\x01\n\rFanoutService\x12M\n\x06GetJob\x12\x1d.feed.fanout.v1.GetJobRequest\x1a\x1e.feed.fanout.v1.GetJobResponse\"\x04\xb0\xbb\x18\x01\x12h\n\x0fListRunningJobs\x12&.feed.fanout.v1.ListRunningJobsRequest\x1a\'.feed.fanout.v1.ListRunningJobsResponse\"\x04\xb0\xbb\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\242\273\030\002\010\001'
   _globals['_LISTRUNNINGJOBSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTRUNNINGJOBSREQUEST'].fields_by_name['page_token']._serialized_options = b'\242\273\030\003\030\200\004'
+  _globals['_FANOUTSERVICE'].methods_by_name['GetJob']._loaded_options = None
+  _globals['_FANOUTSERVICE'].methods_by_name['GetJob']._serialized_options = b'\260\273\030\001'
+  _globals['_FANOUTSERVICE'].methods_by_name['ListRunningJobs']._loaded_options = None
+  _globals['_FANOUTSERVICE'].methods_by_name['ListRunningJobs']._serialized_options = b'\260\273\030\001'
   _globals['_GETJOBREQUEST']._serialized_start=108
   _globals['_GETJOBREQUEST']._serialized_end=147
   _globals['_GETJOBRESPONSE']._serialized_start=149
@@ -46,5 +50,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTRUNNINGJOBSRESPONSE']._serialized_start=275
   _globals['_LISTRUNNINGJOBSRESPONSE']._serialized_end=360
   _globals['_FANOUTSERVICE']._serialized_start=363
-  _globals['_FANOUTSERVICE']._serialized_end=551
+  _globals['_FANOUTSERVICE']._serialized_end=563
 # @@protoc_insertion_point(module_scope)

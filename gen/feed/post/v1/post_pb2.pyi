@@ -42,7 +42,9 @@ class Post(_message.Message):
     """1 when made, one more with every edit. Set by the server."""
     @_builtins.property
     def media_urls(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Absolute http or https URLs of pictures or videos, in the author's order. At most 10, each at most 2,048 characters."""
+        """The `media_url`s of pictures or videos, in the author's order: at most 10 pictures, or one video. Each is an upload of the author's
+        own that is READY, and is named once.
+        """
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

@@ -38,7 +38,7 @@ class CreatePostRequest(_message.Message):
     """The author. Optional; when given it must be the caller."""
     @_builtins.property
     def media_urls(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Absolute http or https URLs; at most 10, each at most 2,048 characters."""
+        """The `media_url`s of the author's own READY uploads (MediaService): at most 10 pictures, or one video, each named once."""
 
     def __init__(
         self,

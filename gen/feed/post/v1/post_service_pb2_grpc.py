@@ -79,8 +79,8 @@ class PostServiceServicer:
     def CreatePost(self, request, context):
         """Publishes a post as the caller.
 
-        Errors: INVALID_ARGUMENT for content or URLs outside their limits; PERMISSION_DENIED for another's `user_id`; ALREADY_EXISTS when
-        `request_id` was used with another body.
+        Errors: INVALID_ARGUMENT for content or URLs outside their limits, and for a URL that is not of a finished upload of the caller's;
+        PERMISSION_DENIED for another's `user_id`; ALREADY_EXISTS when `request_id` was used with another body.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,7 +96,7 @@ class PostServiceServicer:
     def UpdatePost(self, request, context):
         """Edits the caller's own post; readers see it within a second.
 
-        Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's post;
+        Errors: INVALID_ARGUMENT for a mask that names what cannot be edited, and for URLs as CreatePost; PERMISSION_DENIED for another's post;
         NOT_FOUND when there is none; ALREADY_EXISTS when `request_id` was used with another body.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

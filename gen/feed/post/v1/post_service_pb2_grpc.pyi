@@ -36,15 +36,15 @@ class PostServiceStub:
     CreatePost: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.CreatePostRequest, _post_service_pb2.CreatePostResponse]
     """Publishes a post as the caller.
 
-    Errors: INVALID_ARGUMENT for content or URLs outside their limits; PERMISSION_DENIED for another's `user_id`; ALREADY_EXISTS when
-    `request_id` was used with another body.
+    Errors: INVALID_ARGUMENT for content or URLs outside their limits, and for a URL that is not of a finished upload of the caller's;
+    PERMISSION_DENIED for another's `user_id`; ALREADY_EXISTS when `request_id` was used with another body.
     """
     GetPost: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.GetPostRequest, _post_service_pb2.GetPostResponse]
     """One post. Errors: NOT_FOUND when there is none, or it was deleted."""
     UpdatePost: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.UpdatePostRequest, _post_service_pb2.UpdatePostResponse]
     """Edits the caller's own post; readers see it within a second.
 
-    Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's post;
+    Errors: INVALID_ARGUMENT for a mask that names what cannot be edited, and for URLs as CreatePost; PERMISSION_DENIED for another's post;
     NOT_FOUND when there is none; ALREADY_EXISTS when `request_id` was used with another body.
     """
     DeletePost: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.DeletePostRequest, _post_service_pb2.DeletePostResponse]
@@ -71,15 +71,15 @@ class PostServiceAsyncStub(PostServiceStub):
     CreatePost: _aio.UnaryUnaryMultiCallable[_post_service_pb2.CreatePostRequest, _post_service_pb2.CreatePostResponse]  # type: ignore[assignment]
     """Publishes a post as the caller.
 
-    Errors: INVALID_ARGUMENT for content or URLs outside their limits; PERMISSION_DENIED for another's `user_id`; ALREADY_EXISTS when
-    `request_id` was used with another body.
+    Errors: INVALID_ARGUMENT for content or URLs outside their limits, and for a URL that is not of a finished upload of the caller's;
+    PERMISSION_DENIED for another's `user_id`; ALREADY_EXISTS when `request_id` was used with another body.
     """
     GetPost: _aio.UnaryUnaryMultiCallable[_post_service_pb2.GetPostRequest, _post_service_pb2.GetPostResponse]  # type: ignore[assignment]
     """One post. Errors: NOT_FOUND when there is none, or it was deleted."""
     UpdatePost: _aio.UnaryUnaryMultiCallable[_post_service_pb2.UpdatePostRequest, _post_service_pb2.UpdatePostResponse]  # type: ignore[assignment]
     """Edits the caller's own post; readers see it within a second.
 
-    Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's post;
+    Errors: INVALID_ARGUMENT for a mask that names what cannot be edited, and for URLs as CreatePost; PERMISSION_DENIED for another's post;
     NOT_FOUND when there is none; ALREADY_EXISTS when `request_id` was used with another body.
     """
     DeletePost: _aio.UnaryUnaryMultiCallable[_post_service_pb2.DeletePostRequest, _post_service_pb2.DeletePostResponse]  # type: ignore[assignment]
@@ -109,8 +109,8 @@ class PostServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_post_service_pb2.CreatePostResponse, _abc.Awaitable[_post_service_pb2.CreatePostResponse]]:
         """Publishes a post as the caller.
 
-        Errors: INVALID_ARGUMENT for content or URLs outside their limits; PERMISSION_DENIED for another's `user_id`; ALREADY_EXISTS when
-        `request_id` was used with another body.
+        Errors: INVALID_ARGUMENT for content or URLs outside their limits, and for a URL that is not of a finished upload of the caller's;
+        PERMISSION_DENIED for another's `user_id`; ALREADY_EXISTS when `request_id` was used with another body.
         """
 
     @_abc_1.abstractmethod
@@ -129,7 +129,7 @@ class PostServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_post_service_pb2.UpdatePostResponse, _abc.Awaitable[_post_service_pb2.UpdatePostResponse]]:
         """Edits the caller's own post; readers see it within a second.
 
-        Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's post;
+        Errors: INVALID_ARGUMENT for a mask that names what cannot be edited, and for URLs as CreatePost; PERMISSION_DENIED for another's post;
         NOT_FOUND when there is none; ALREADY_EXISTS when `request_id` was used with another body.
         """
 

@@ -91,7 +91,12 @@ Global___FieldRules: _TypeAlias = FieldRules  # noqa: Y015
 
 FIELD_FIELD_NUMBER: _builtins.int
 ACCESS_FIELD_NUMBER: _builtins.int
+IDEMPOTENT_FIELD_NUMBER: _builtins.int
 field: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, Global___FieldRules]
 """Limits of the field."""
 access: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___Access.ValueType]
 """Who may call the method."""
+idempotent: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, _builtins.bool]
+"""Whether a second call does no more than the first, so that whoever got no answer may call again. Default: only methods with a
+GET route. (The standard's own `idempotency_level` cannot be added to a method later without breaking clients that speak Connect.)
+"""

@@ -27,7 +27,7 @@ from feed.timeline.v1 import timeline_pb2 as feed_dot_timeline_dot_v1_dot_timeli
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'feed/timeline/v1/timeline_service.proto\x12\x10\x66\x65\x65\x64.timeline.v1\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\x1a\x1f\x66\x65\x65\x64/timeline/v1/timeline.proto\x1a\x1cgoogle/api/annotations.proto\"\xab\x01\n\x16GetHomeTimelineRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\x12(\n\x04mode\x18\x03 \x01(\x0e\x32\x1a.feed.timeline.v1.FeedMode\x12\x0f\n\x07user_id\x18\x04 \x01(\x04\x12\r\n\x05limit\x18\x05 \x01(\x05\x12\x17\n\x06\x63ursor\x18\x06 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\"]\n\x17GetHomeTimelineResponse\x12)\n\x05items\x18\x01 \x03(\x0b\x32\x1a.feed.timeline.v1.FeedItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"_\n\x12PushEntriesRequest\x12.\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.feed.timeline.v1.EntryB\x06\xa2\xbb\x18\x02\x08\x01\x12\x19\n\x08user_ids\x18\x02 \x03(\x06\x42\x07\xa2\xbb\x18\x03\x30\x90N\".\n\x13PushEntriesResponse\x12\x17\n\x0f\x64\x65livered_count\x18\x01 \x01(\r\"H\n\x16PushAuthorEntryRequest\x12.\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.feed.timeline.v1.EntryB\x06\xa2\xbb\x18\x02\x08\x01\"\x19\n\x17PushAuthorEntryResponse2\xdd\x02\n\x0fTimelineService\x12\x85\x01\n\x0fGetHomeTimeline\x12(.feed.timeline.v1.GetHomeTimelineRequest\x1a).feed.timeline.v1.GetHomeTimelineResponse\"\x1d\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x13\x12\x08/v1/feedZ\x07\x12\x05/feed\x12Z\n\x0bPushEntries\x12$.feed.timeline.v1.PushEntriesRequest\x1a%.feed.timeline.v1.PushEntriesResponse\x12\x66\n\x0fPushAuthorEntry\x12(.feed.timeline.v1.PushAuthorEntryRequest\x1a).feed.timeline.v1.PushAuthorEntryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'feed/timeline/v1/timeline_service.proto\x12\x10\x66\x65\x65\x64.timeline.v1\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\x1a\x1f\x66\x65\x65\x64/timeline/v1/timeline.proto\x1a\x1cgoogle/api/annotations.proto\"\xab\x01\n\x16GetHomeTimelineRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\x12(\n\x04mode\x18\x03 \x01(\x0e\x32\x1a.feed.timeline.v1.FeedMode\x12\x0f\n\x07user_id\x18\x04 \x01(\x04\x12\r\n\x05limit\x18\x05 \x01(\x05\x12\x17\n\x06\x63ursor\x18\x06 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\"]\n\x17GetHomeTimelineResponse\x12)\n\x05items\x18\x01 \x03(\x0b\x32\x1a.feed.timeline.v1.FeedItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"_\n\x12PushEntriesRequest\x12.\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.feed.timeline.v1.EntryB\x06\xa2\xbb\x18\x02\x08\x01\x12\x19\n\x08user_ids\x18\x02 \x03(\x06\x42\x07\xa2\xbb\x18\x03\x30\x90N\".\n\x13PushEntriesResponse\x12\x17\n\x0f\x64\x65livered_count\x18\x01 \x01(\r\"H\n\x16PushAuthorEntryRequest\x12.\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.feed.timeline.v1.EntryB\x06\xa2\xbb\x18\x02\x08\x01\"\x19\n\x17PushAuthorEntryResponse2\xe9\x02\n\x0fTimelineService\x12\x85\x01\n\x0fGetHomeTimeline\x12(.feed.timeline.v1.GetHomeTimelineRequest\x1a).feed.timeline.v1.GetHomeTimelineResponse\"\x1d\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x13\x12\x08/v1/feedZ\x07\x12\x05/feed\x12`\n\x0bPushEntries\x12$.feed.timeline.v1.PushEntriesRequest\x1a%.feed.timeline.v1.PushEntriesResponse\"\x04\xb0\xbb\x18\x01\x12l\n\x0fPushAuthorEntry\x12(.feed.timeline.v1.PushAuthorEntryRequest\x1a).feed.timeline.v1.PushAuthorEntryResponse\"\x04\xb0\xbb\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,6 +46,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUSHAUTHORENTRYREQUEST'].fields_by_name['entry']._serialized_options = b'\242\273\030\002\010\001'
   _globals['_TIMELINESERVICE'].methods_by_name['GetHomeTimeline']._loaded_options = None
   _globals['_TIMELINESERVICE'].methods_by_name['GetHomeTimeline']._serialized_options = b'\250\273\030\001\202\323\344\223\002\023\022\010/v1/feedZ\007\022\005/feed'
+  _globals['_TIMELINESERVICE'].methods_by_name['PushEntries']._loaded_options = None
+  _globals['_TIMELINESERVICE'].methods_by_name['PushEntries']._serialized_options = b'\260\273\030\001'
+  _globals['_TIMELINESERVICE'].methods_by_name['PushAuthorEntry']._loaded_options = None
+  _globals['_TIMELINESERVICE'].methods_by_name['PushAuthorEntry']._serialized_options = b'\260\273\030\001'
   _globals['_GETHOMETIMELINEREQUEST']._serialized_start=152
   _globals['_GETHOMETIMELINEREQUEST']._serialized_end=323
   _globals['_GETHOMETIMELINERESPONSE']._serialized_start=325
@@ -59,5 +63,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUSHAUTHORENTRYRESPONSE']._serialized_start=639
   _globals['_PUSHAUTHORENTRYRESPONSE']._serialized_end=664
   _globals['_TIMELINESERVICE']._serialized_start=667
-  _globals['_TIMELINESERVICE']._serialized_end=1016
+  _globals['_TIMELINESERVICE']._serialized_end=1028
 # @@protoc_insertion_point(module_scope)

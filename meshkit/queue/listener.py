@@ -1,4 +1,4 @@
-"""One listener of the embedded broker: a bounded buffer, and a task that hands it on in order."""
+"""What any engine hands to a listener: a bounded buffer, and a task that hands it on in order."""
 
 import asyncio
 from collections import deque
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import structlog
 
 from meshkit.queue.port import Handler, Message
+from meshkit.tracing import continued
 
 
 class Listener:
@@ -17,18 +18,18 @@ class Listener:
         self._handler = handler
         self._missed = missed
         self._bound = bound
-        self._buffer: deque[Message] = deque()
+        self._buffer: deque[tuple[Message, str]] = deque()
         self._wake = asyncio.Event()
         self._listening = True
         self._dropped = 0
 
-    def offer(self, message: Message) -> None:
-        """Take a message of any topic; it never waits and never fails."""
+    def offer(self, message: Message, traceparent: str) -> None:
+        """Take a message of any topic, with the trace that it belongs to; it never waits and never fails."""
         if message.topic not in self.topics or not self._listening:
             return
         if len(self._buffer) >= self._bound:
             self._drop_oldest()
-        self._buffer.append(message)
+        self._buffer.append((message, traceparent))
         self._wake.set()
 
     def stop(self) -> None:
@@ -42,14 +43,15 @@ class Listener:
         while self._listening:
             await self._wake.wait()
             while self._buffer:
-                await self._hand_on(self._buffer.popleft())
+                await self._hand_on(*self._buffer.popleft())
             self._wake.clear()
             self._dropped = 0
 
-    async def _hand_on(self, message: Message) -> None:
+    async def _hand_on(self, message: Message, traceparent: str) -> None:
         logger = structlog.get_logger()
         try:
-            await self._handler(message)
+            with continued(traceparent):
+                await self._handler(message)
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) and task.cancelling():
                 raise
@@ -60,7 +62,7 @@ class Listener:
             self._missed()
 
     def _drop_oldest(self) -> None:
-        dropped = self._buffer.popleft()
+        dropped, _ = self._buffer.popleft()
         self._missed()
         self._dropped += 1
         if self._dropped == 1:
