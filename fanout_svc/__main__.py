@@ -8,17 +8,20 @@ from feed.fanout.v1 import fanout_service_pb2, fanout_service_pb2_grpc
 
 from fanout_svc.clients import FollowersClient, TimelinesClient
 from fanout_svc.consumer import ChunkQueue, consuming
-from fanout_svc.jobs import JobRepository
+from fanout_svc.jobs import SWEEPER_LEASE, JobRepository
 from fanout_svc.service import Planner, Sweeper, Worker
 from fanout_svc.servicer import FanoutServicer
 from fanout_svc.settings import FanoutSettings
 from meshkit.engines import open_queue, open_table
+from meshkit.lease import Lease
 from meshkit.lifecycle import background, run, until_stopped
 from meshkit.queue.port import Queue
 from meshkit.rpc.client import connected
 from meshkit.rpc.server import serving
 from meshkit.telemetry import configure_logging
 
+# A sweeper that died is followed after so many of its sweeps.
+_LEASE_SWEEPS = 2.5
 DESCRIPTORS = (fanout_service_pb2.DESCRIPTOR.services_by_name["FanoutService"],)
 
 
@@ -34,7 +37,8 @@ async def running(settings: FanoutSettings, queue: Queue) -> AsyncIterator[str]:
         jobs, followers, timelines = JobRepository(table), FollowersClient(graph_peer), TimelinesClient(timeline_peer)
         planner = Planner(jobs, followers, timelines, ChunkQueue(queue), chunk_size=settings.chunk_size)
         worker = Worker(jobs, followers, timelines, batch_size=settings.batch_size)
-        sweeper = Sweeper(jobs, planner, late_seconds=settings.late_seconds, every_seconds=settings.sweep_seconds)
+        lease = Lease(table, SWEEPER_LEASE, seconds=_LEASE_SWEEPS * settings.sweep_seconds)
+        sweeper = Sweeper(jobs, planner, lease, late_seconds=settings.late_seconds, every_seconds=settings.sweep_seconds)
         servicer = FanoutServicer(jobs, settings.page_tokens())
 
         def register(server: grpc.aio.Server) -> None:

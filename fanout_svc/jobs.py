@@ -12,6 +12,7 @@ from meshkit.table.port import ConditionFailedError, Delete, Existence, Key, Put
 
 _SHARDS = 16
 _DONE = b"done/"
+SWEEPER_LEASE = Key(b"sweeper", b"lease")
 
 
 class _JobRow(msgspec.Struct, array_like=True):

@@ -11,6 +11,7 @@ from fanout_svc.jobs import JobRepository
 from fanout_svc.ports import Chunks, Followers, Timelines
 from meshkit.clock import now_ms
 from meshkit.errors import OverloadedError, UnavailableError
+from meshkit.lease import Lease, released
 from meshkit.queue.port import DeadLetteredError, UnroutableError
 
 _CHUNKS_AT_ONCE = 64
@@ -92,23 +93,26 @@ class Worker:
 
 
 class Sweeper:
-    """Sends again what a crash, or a broker that forgot, left undone."""
+    """Sends again what a crash, or a broker that forgot, left undone. Of several processes the one with the lease does."""
 
-    def __init__(self, jobs: JobRepository, planner: Planner, *, late_seconds: float, every_seconds: float) -> None:
+    def __init__(self, jobs: JobRepository, planner: Planner, lease: Lease, *, late_seconds: float, every_seconds: float) -> None:
         self._jobs = jobs
         self._planner = planner
+        self._lease = lease
         self._late_seconds = late_seconds
         self._every_seconds = every_seconds
         self._after = 0
 
     async def run(self) -> NoReturn:
         """Sweep now and then, until cancelled."""
-        while True:
-            try:
-                await self.sweep()
-            except (UnavailableError, OverloadedError) as error:
-                _log.warning("late jobs not swept", error=str(error))
-            await asyncio.sleep(self._every_seconds)
+        async with released(self._lease):
+            while True:
+                try:
+                    if await self._lease.hold(b""):
+                        await self.sweep()
+                except (UnavailableError, OverloadedError) as error:
+                    _log.warning("late jobs not swept", error=str(error))
+                await asyncio.sleep(self._every_seconds)
 
     async def sweep(self) -> int:
         """Queue what is not done of the next hundred running jobs that are late, and tell how many were.

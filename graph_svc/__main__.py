@@ -29,7 +29,7 @@ async def running(settings: GraphSettings, queue: Queue) -> AsyncIterator[str]:
     """Run the service, and give its address."""
     async with open_table(settings.table_url) as table:
         ids = IdGenerator(settings.worker)
-        outbox = Outbox(table, queue)
+        outbox = Outbox(table, queue, limit=settings.outbox_limit)
         users = UserServicer(UserService(table, ids), open_signup=settings.signup == "open")
         follows = FollowServicer(FollowService(table, ids, outbox, encode), settings.page_tokens())
 

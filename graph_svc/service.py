@@ -8,7 +8,7 @@ from graph_svc.follows import FollowRepository
 from graph_svc.users import UserRepository, decode_profile, encode_profile, profile_key, username_key
 from meshkit.errors import AlreadyExistsError, NotFoundError, OverloadedError
 from meshkit.ids import IdGenerator, id_bytes, id_from
-from meshkit.outbox import Event, Outbox, outbox_record
+from meshkit.outbox import Event, Outbox
 from meshkit.requests import RequestId, answer_record, first_answer, remember
 from meshkit.table.port import Condition, ConditionFailedError, Operation, Table
 
@@ -128,7 +128,7 @@ class FollowService:
         """Write an edge, and send its event; or give the operation whose condition does not hold."""
         event = self._encode(self._ids.next(), FollowChanged(follow, following=True))
         answered = [answer_record(request, id_bytes(follow.version))] if request else []
-        operations = [*answered, *self._follows.creation(follow, ended), outbox_record(event)]
+        operations = [*answered, *self._follows.creation(follow, ended), self._outbox.record(event)]
         try:
             await self._table.write(*operations)
         except ConditionFailedError as failure:
@@ -168,7 +168,7 @@ class FollowService:
             event = self._encode(self._ids.next(), FollowChanged(gone, following=False))
             answered = [answer_record(request, b"")] if request else []
             try:
-                await self._table.write(*answered, *self._follows.removal(follow, gone.version, seen), outbox_record(event))
+                await self._table.write(*answered, *self._follows.removal(follow, gone.version, seen), self._outbox.record(event))
             except ConditionFailedError:
                 continue
             self._outbox.send(event)

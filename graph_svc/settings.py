@@ -15,6 +15,7 @@ class GraphSettings(MeshSettings):
         default="", repr=False, description="sqlite:///… or dynamodb://…; default: graph.db in the data folder"
     )
     signup: Literal["open", "restricted"] = Field(default="restricted", description="who may make accounts: all, or a scoped token")
+    outbox_limit: int = Field(default=1_000_000, ge=1, description="events that may wait to be sent; more writes are refused")
 
     @property
     def table_url(self) -> str:

@@ -2,12 +2,16 @@
 
 import asyncio
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 import structlog
 
+from meshkit.errors import OverloadedError, UnavailableError
 from meshkit.table.port import AtVersion, ConditionFailedError, Delete, Existence, Item, Key, Put, Table
 
+_RELEASE_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
 
@@ -71,3 +75,16 @@ class Lease:
         self._version = condition.version + 1 if isinstance(condition, AtVersion) else 1
         self._held = True
         return True
+
+
+@asynccontextmanager
+async def released(lease: Lease) -> AsyncIterator[None]:
+    """Release a lease at the end of a block, within a second; one that cannot be released ends by itself."""
+    try:
+        yield
+    finally:
+        try:
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await lease.release()
+        except (OverloadedError, UnavailableError, TimeoutError) as error:
+            _log.warning("the lease ends by itself", error=str(error))

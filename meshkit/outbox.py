@@ -14,10 +14,10 @@ from meshkit.ids import id_from
 from meshkit.outbox_events import PARTITIONS, Event, outbox_record
 from meshkit.outbox_sweeper import Sweeper
 from meshkit.queue.port import DeadLetteredError, Queue, UnroutableError
-from meshkit.table.port import MAX_OPERATIONS, Delete, Key, Table
+from meshkit.table.port import MAX_OPERATIONS, Delete, Key, Put, Table
 from meshkit.tracing import continued
 
-__all__ = ["Event", "Outbox", "outbox_record"]
+__all__ = ["Event", "Outbox"]
 
 _log = structlog.get_logger(__name__)
 
@@ -26,7 +26,7 @@ class Outbox:
     """Sends what a table's outbox holds. Run `run` as long as the service lives, and `send` each event after its commit.
 
     `senders` is how many work events are under way at once, `waiting` how many may wait in memory for that; the sweeper looks every
-    `sweep_seconds` for events older than `sweep_age` seconds. From `limit` events in the table on, `check_room` refuses.
+    `sweep_seconds` for events older than `sweep_age` seconds. From `limit` events in the table on, `record` refuses more.
 
     Several processes may share a table. Each sends what it committed; one of them at a time sweeps.
     """
@@ -70,10 +70,11 @@ class Outbox:
         """Whether the broker did not answer the last time."""
         return self._away
 
-    def check_room(self) -> None:
-        """Refuse work that would add events to an outbox that is full. Raises OverloadedError."""
+    def record(self, event: Event) -> Put:
+        """Make the operation that keeps an event until it is sent. Raises OverloadedError when too many wait already."""
         if self.waiting >= self._limit:
             raise OverloadedError("too many events wait to be sent; try again later", reason="OUTBOX_FULL")
+        return outbox_record(event)
 
     def send(self, *events: Event) -> None:
         """Take committed events to be sent soon. What finds no room is found by the sweeper."""

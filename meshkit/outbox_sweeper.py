@@ -12,7 +12,7 @@ import structlog
 from meshkit.clock import now_ms
 from meshkit.errors import OverloadedError, UnavailableError
 from meshkit.ids import first_id_at, id_bytes, id_from, time_ms_of
-from meshkit.lease import Lease
+from meshkit.lease import Lease, released
 from meshkit.outbox_events import PARTITIONS, Event, event_in
 from meshkit.table.port import Item, Key, Table
 
@@ -21,7 +21,6 @@ _COUNTED_PAGE = 1_000
 _COUNTED_PAGES = 64  # a look may cost so many queries, and goes on next time
 _LEASE = Key(b"outbox-lease", b"sweeper")
 _LEASE_SWEEPS = 2.5
-_RELEASE_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
 
@@ -73,7 +72,7 @@ class Sweeper:
 
     async def run(self) -> NoReturn:
         """Sweep until cancelled, then leave the lease to another."""
-        try:
+        async with released(self._lease):
             while True:
                 held = False
                 try:
@@ -85,8 +84,6 @@ class Sweeper:
                     _log.warning("outbox not swept", error=str(error))
                 # Those that wait for the lease look twice as often, to follow soon.
                 await asyncio.sleep(self._seconds if held else self._seconds / 2)
-        finally:
-            await self._release()
 
     def removed(self, key: Key) -> None:
         """Take note that an event was sent and is gone."""
@@ -95,13 +92,6 @@ class Sweeper:
     async def _hold(self) -> bool:
         self._renewed = asyncio.get_running_loop().time()
         return await self._lease.hold(msgspec.msgpack.encode(self.backlog))
-
-    async def _release(self) -> None:
-        try:
-            async with asyncio.timeout(_RELEASE_SECONDS):
-                await self._lease.release()
-        except (OverloadedError, UnavailableError, TimeoutError) as error:
-            _log.warning("the sweeper's lease ends by itself", error=str(error))
 
     async def _sweep(self) -> None:
         end = id_bytes(first_id_at(now_ms() - int(self._age * 1000)))

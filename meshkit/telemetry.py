@@ -13,6 +13,8 @@ def configure_logging(level: str, *, readable: bool | None = None) -> None:
     if readable is None:
         readable = sys.stderr.isatty()
     renderer: structlog.typing.Processor = structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
+    # What it warns of, the queue's engine logs itself.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

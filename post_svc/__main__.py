@@ -32,7 +32,7 @@ async def running(settings: PostSettings, queue: Queue) -> AsyncIterator[str]:
     """Run the service, and give its address."""
     opening = open_media(settings.media_url, public_url=settings.media_public_url, secret=settings.media_secret())
     async with open_table(settings.table_url) as table, opening as store:
-        ids, outbox = IdGenerator(settings.worker), Outbox(table, queue)
+        ids, outbox = IdGenerator(settings.worker), Outbox(table, queue, limit=settings.outbox_limit)
         attachments = Attachments(MediaRepository(table), store.public_url)
         posts = PostServicer(PostService(table, ids, outbox, encode, attachments), settings.page_tokens())
         media = MediaServicer(MediaService(table, ids, store))

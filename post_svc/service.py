@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from meshkit.clock import now_ms
 from meshkit.errors import OverloadedError
 from meshkit.ids import IdGenerator, id_bytes, id_from
-from meshkit.outbox import Event, Outbox, outbox_record
+from meshkit.outbox import Event, Outbox
 from meshkit.requests import RequestId, answer_record, first_answer, remember
 from meshkit.table.port import ConditionFailedError, Operation, Table
 from post_svc.attachments import Attachments
@@ -152,7 +152,7 @@ class PostService:
         message = self._encode(self._ids.next(), event)
         answered = [answer_record(request, _answer(post))] if request else []
         try:
-            await self._table.write(*answered, *operations, outbox_record(message))
+            await self._table.write(*answered, *operations, self._outbox.record(message))
         except ConditionFailedError:
             return await self._made_by(request) if request else None
         self._outbox.send(message)

@@ -11,11 +11,12 @@ from feed.event.v1 import event_pb2
 from fanout_svc import service
 from fanout_svc.consumer import ChunkQueue, consuming
 from fanout_svc.domain import Chunk
-from fanout_svc.jobs import JobRepository
+from fanout_svc.jobs import SWEEPER_LEASE, JobRepository
 from fanout_svc.ports import Chunks
 from fanout_svc.service import Planner, Sweeper, Worker
 from meshkit.clock import now_ms
 from meshkit.ids import IdGenerator
+from meshkit.lease import Lease
 from meshkit.queue.memory import MemoryQueue
 from meshkit.table.port import Table
 from meshkit.table.sqlite import open_sqlite
@@ -48,7 +49,8 @@ class Fanout:
 
     def sweeper_of(self, planner: Planner) -> Sweeper:
         """Make a sweeper for which jobs are late after ten seconds."""
-        return Sweeper(self.jobs, planner, late_seconds=10, every_seconds=0.01)
+        lease = Lease(self.table, SWEEPER_LEASE, seconds=60)
+        return Sweeper(self.jobs, planner, lease, late_seconds=10, every_seconds=0.01)
 
     async def crash(self, post_id: int, author_id: int, *, ago: float = 60) -> list[Chunk]:
         """Plan a post some seconds ago and lose its chunks, as a process does that dies then; give the chunks."""

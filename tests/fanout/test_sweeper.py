@@ -8,7 +8,7 @@ from fanout_svc.jobs import JobRepository
 from meshkit.errors import UnavailableError
 from meshkit.lifecycle import background
 from tests.fanout.conftest import AUTHOR, Fanout, running_ids
-from tests.fanout.ports import Failing
+from tests.fanout.ports import Failing, Lost
 from tests.fanout.tables import Crashing
 
 
@@ -112,3 +112,22 @@ async def test_jobs_that_never_get_done_do_not_starve_the_others(fanout: Fanout)
     for _ in range(2):
         await sweeper.sweep()
     assert len(failing.tried) == 151
+
+
+async def test_one_process_at_a_time_sweeps(fanout: Fanout) -> None:
+    """Of two sweepers on one table only the one with the lease sends late jobs; when it stops, the other does."""
+    first, second = Lost(), Lost()
+    await fanout.crash(fanout.post(AUTHOR, 3), AUTHOR)
+    async with background(fanout.sweeper_of(fanout.planner_to(first)).run()):
+        await _sent(first, 3)
+        async with background(fanout.sweeper_of(fanout.planner_to(second)).run()):
+            await _sent(first, len(first.chunks) + 20)
+            assert second.chunks == []
+    async with background(fanout.sweeper_of(fanout.planner_to(second)).run()):
+        await _sent(second, 3)
+
+
+async def _sent(chunks: Lost, count: int) -> None:
+    async with asyncio.timeout(20):
+        while len(chunks.chunks) < count:  # noqa: ASYNC110  # the sweeper tells nobody what it sent
+            await asyncio.sleep(0)

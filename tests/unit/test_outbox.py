@@ -14,7 +14,8 @@ from meshkit.errors import OverloadedError
 from meshkit.ids import EPOCH_MS, IdGenerator
 from meshkit.lease import Lease
 from meshkit.lifecycle import background
-from meshkit.outbox import Event, Outbox, outbox_record
+from meshkit.outbox import Event, Outbox
+from meshkit.outbox_events import outbox_record
 from meshkit.queue.memory import MemoryQueue
 from meshkit.queue.memory_work import QueueBounds
 from meshkit.queue.port import Message
@@ -231,15 +232,15 @@ async def test_an_outbox_beyond_its_limit_refuses_work(table: Table, queue: Memo
     """From the limit on there is no room, with a reason that callers know; when the events are sent there is room again."""
     seen, outbox = Seen(), Outbox(table, queue, sweep_seconds=0.01, sweep_age=0, limit=10)
     await commit(table, events(10, moment=EPOCH_MS + 1))
-    outbox.check_room()
+    outbox.record(events(1)[0])
     async with background(outbox.run()):
         await until(_sees(outbox, 10))
         with pytest.raises(OverloadedError) as refused:
-            outbox.check_room()
+            outbox.record(events(1)[0])
         assert refused.value.reason == "OUTBOX_FULL"
         async with queue.work("work", [TOPIC], seen, concurrency=8):
             await until(_sees(outbox, 0))
-    outbox.check_room()
+    outbox.record(events(1)[0])
 
 
 async def test_what_waits_is_seen(table: Table, queue: MemoryQueue) -> None:
@@ -313,7 +314,7 @@ async def test_the_other_processes_know_what_waits(table: Table, queue: MemoryQu
         for outbox in boxes:
             await until(_sees(outbox, 10))
             with pytest.raises(OverloadedError):
-                outbox.check_room()
+                outbox.record(events(1)[0])
 
 
 async def test_another_process_follows_a_sweeper_that_died(table: Table, queue: MemoryQueue) -> None:
