@@ -43,7 +43,7 @@ async def running_mesh(options: MeshOptions) -> AsyncIterator[Mesh]:
         issuer = Issuer.load_or_create(options.data_dir / "keys")
         services = await stack.enter_async_context(_SERVICES[options.engines](options))
         await _start_gateway(stack, options, services)
-        yield Mesh(options.url, issuer, services)
+        yield Mesh(options.url, options.data_dir, issuer, services)
 
 
 _SERVICES = {"embedded": embedded_services, "real": service_processes}

@@ -64,6 +64,7 @@ class Mesh:
     """A running mesh."""
 
     url: str
+    data_dir: Path
     issuer: Issuer
     services: Services
 

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,29 @@ def named(pid: int, name: str) -> list[int]:
     return [child for child in children(pid) if name in Path(f"/proc/{child}/cmdline").read_text().split("\0")]
 
 
-def broker(pid: int) -> int:
-    """Give the process of a mesh's RabbitMQ."""
-    return next(child for child in children(pid) if "beam" in Path(f"/proc/{child}/comm").read_text())
+def broker(pid: int, folder: Path) -> int:
+    """Give the process of the RabbitMQ that keeps its data in a folder."""
+    place = f"={folder}/rabbitmq/data".encode()
+    found = (child for child in children(pid) if "beam" in Path(f"/proc/{child}/comm").read_text())
+    return next(child for child in found if place in Path(f"/proc/{child}/environ").read_bytes())
+
+
+@asynccontextmanager
+async def broker_down(folder: Path) -> AsyncIterator[None]:
+    """Stop a mesh's RabbitMQ for the length of a block: it is started again and again, and refuses its configuration."""
+    settings = folder / "rabbitmq" / "rabbitmq.conf"
+    good = settings.read_text()
+    settings.write_text("no such setting = 1\n")
+    try:
+        # Asked, not killed: a queue that was made a moment ago would not survive that.
+        running = broker(os.getpid(), folder)
+        os.kill(running, signal.SIGTERM)
+        async with asyncio.timeout(60):
+            while await asyncio.to_thread(Path(f"/proc/{running}").exists):
+                pass
+        yield
+    finally:
+        settings.write_text(good)
 
 
 async def test_kills_restarts_and_a_flush_during_seeding(tmp_path: Path) -> None:
@@ -44,7 +65,7 @@ async def test_kills_restarts_and_a_flush_during_seeding(tmp_path: Path) -> None
         for number, service in enumerate(SERVICES, start=2):
             os.kill(named(process.pid, service)[0], signal.SIGKILL)
             await journal_has(tmp_path, '["p",', 100 * number)
-        os.kill(broker(process.pid), signal.SIGTERM)
+        os.kill(broker(process.pid, tmp_path), signal.SIGTERM)
         await journal_has(tmp_path, '["p",', 900)
         await flush(lines)
         output, _ = await asyncio.wait_for(seeding.communicate(), 240)
@@ -70,3 +91,20 @@ async def test_a_rolling_restart_fails_no_request(mesh: Mesh, someone: People) -
         return await reader.whole_feed(page_size=100) == posted
 
     await eventually(all_there, seconds=10)
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("mesh", ["real"], indirect=True)
+async def test_posts_are_accepted_while_the_broker_is_down(mesh: Mesh, someone: People) -> None:
+    """Every post that is made while RabbitMQ cannot start is accepted, and in the follower's feed within a minute of its return."""
+    reader, author = await someone(), await someone()
+    await reader.follow(author)
+    assert await reader.feed() == []
+    async with broker_down(mesh.data_dir):
+        posted = [await author.publish(f"number {number}") for number in range(50)]
+        assert await reader.feed() == []
+
+    async def delivered() -> bool:
+        return await reader.whole_feed(page_size=100) == posted[::-1]
+
+    await eventually(delivered, seconds=60)
