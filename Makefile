@@ -29,8 +29,9 @@ engines-embedded:
 engines-real:
 	@./scripts/install-engines
 
-coverage: .venv/dev.stamp engines-real ## Check that tests through gRPC and REST reach 90 % of the services' lines
-	$(BIN)/python -m pytest -q $(SERVICES:%=--cov=%) --cov-report=term-missing --cov-fail-under=90 $(THROUGH_THE_WIRE)
+# Lines that run in processes of their own are not seen, so the set-ups that have them are left out.
+coverage: .venv/dev.stamp ## Check that tests through gRPC and REST reach 90 % of the services' lines
+	$(BIN)/python -m pytest -q $(SERVICES:%=--cov=%) --cov-report=term-missing --cov-fail-under=90 -k 'not real' $(THROUGH_THE_WIRE)
 
 lint: .venv/dev.stamp ## Check contracts, style and types
 	$(BIN)/buf lint

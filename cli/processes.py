@@ -40,15 +40,18 @@ async def service_processes(options: MeshOptions) -> AsyncIterator[Services]:
             supervised(*starts["fanout"]) as fanout,
         ):
             shown = {"Valkey": engines.redis_url, "RabbitMQ": engines.queue_url, "DynamoDB and S3": engines.aws_url}
-            yield Services(addresses, shown, partial(_replace_one_by_one, [*tables, *timelines, *fanout]))
+            services = [tables[: options.processes], tables[options.processes :], timelines, fanout]
+            yield Services(addresses, shown, partial(_replace_in_turn, services))
 
 
-async def _replace_one_by_one(children: Sequence[Supervised]) -> None:
-    """Restart all processes so that at any moment all but one of each service serve."""
-    for running in children:
-        await running.restart()
+async def _replace_in_turn(services: Sequence[Sequence[Supervised]]) -> None:
+    """Restart all processes, so that at any moment all but one of each service serve."""
+    for turn in zip(*services, strict=True):
+        async with asyncio.TaskGroup() as group:
+            for running in turn:
+                group.create_task(running.restart())
         await asyncio.sleep(_FOUND_AGAIN_S)
-    _log.info("every process was replaced", count=len(children))
+    _log.info("every process was replaced")
 
 
 def _addresses(options: MeshOptions, name: str) -> tuple[str, ...]:

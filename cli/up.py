@@ -69,7 +69,7 @@ def up(
 
 
 def restart(data_dir: options.DataDir = options.DEFAULT_DATA_DIR) -> None:
-    """Replace every service process of a mesh with real engines, one at a time, while it serves.
+    """Replace every process of a mesh with real engines while it serves: of each service one after the other.
 
     It does not wait: `feedmesh up` says when it is done.
     """
@@ -80,7 +80,7 @@ def restart(data_dir: options.DataDir = options.DEFAULT_DATA_DIR) -> None:
             os.kill(int(lock.read()), _RESTART)
     except (OSError, ValueError):
         _fail(f"no mesh is running on {data_dir}")
-    typer.echo("Asked the mesh to replace its processes, one at a time.")
+    typer.echo("Asked the mesh to replace its processes; it goes on serving.")
 
 
 async def _run(wanted: MeshOptions, shown_data_dir: Path) -> None:
