@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from graph_svc.domain import Follow, FollowerPosition, FollowerRange
-from graph_svc.users import follower_count_key, following_count_key, profile_key
+from graph_svc.users import follower_count_key, follower_shard, following_count_key
 from meshkit.clock import now_ms
 from meshkit.ids import MAX_ID, id_bytes, id_from
 from meshkit.table.port import Add, AtVersion, Check, Condition, Delete, Existence, Key, Operation, Put, Table
@@ -41,20 +41,17 @@ class FollowRepository:
         self._table = table
 
     def creation(self, follow: Follow, ended: Condition) -> list[Operation]:
-        """Make the operations that create an edge.
+        """Make the operations that create an edge, if there is none, and what is noted of an earlier one's end is as it was seen.
 
-        The first two demand both accounts, the third that what is noted of an earlier edge's end is as it was seen, the next two
-        that there is no edge.
+        Nothing here is shared by all who follow the same user: such operations would get in each other's way.
         """
         version = id_bytes(follow.version)
         return [
-            Check(profile_key(follow.followee_id), Existence.PRESENT),
-            Check(profile_key(follow.follower_id), Existence.PRESENT),
             Check(_ended_key(follow.follower_id, follow.followee_id), ended or Existence.ABSENT),
             Put(following_key(follow.follower_id, follow.followee_id), version, condition=Existence.ABSENT),
             Put(followers_key(follow.followee_id, follow.follower_id), version, condition=Existence.ABSENT),
             Add(following_count_key(follow.follower_id), 1),
-            Add(follower_count_key(follow.followee_id), 1),
+            Add(follower_count_key(follow.followee_id, follower_shard(follow.follower_id)), 1),
         ]
 
     def removal(self, follow: Follow, ended: int, seen: Seen) -> list[Operation]:
@@ -70,7 +67,7 @@ class FollowRepository:
             Delete(following_key(follow.follower_id, follow.followee_id), condition=seen.edge),
             Delete(followers_key(follow.followee_id, follow.follower_id), condition=Existence.PRESENT),
             Add(following_count_key(follow.follower_id), -1),
-            Add(follower_count_key(follow.followee_id), -1),
+            Add(follower_count_key(follow.followee_id, follower_shard(follow.follower_id)), -1),
         ]
 
     async def ended(self, follower_id: int, followee_id: int) -> tuple[int, Condition]:
@@ -81,15 +78,19 @@ class FollowRepository:
         item = await self._table.get(_ended_key(follower_id, followee_id))
         return (id_from(item.value), AtVersion(item.version)) if item else (0, None)
 
-    async def get(self, follower_id: int, followee_id: int) -> tuple[Follow, Seen] | None:
+    async def get(self, follower_id: int, followee_id: int) -> Follow | None:
+        """Give an edge, or None."""
+        item = await self._table.get(following_key(follower_id, followee_id))
+        return Follow(follower_id, followee_id, id_from(item.value)) if item else None
+
+    async def see(self, follower_id: int, followee_id: int) -> tuple[Follow, Seen] | None:
         """Give an edge and the conditions that it is still the same."""
-        edge_key, ended_key = following_key(follower_id, followee_id), _ended_key(follower_id, followee_id)
-        items = await self._table.get_many([edge_key, ended_key])
-        if edge_key not in items:
+        # In this order: an end between the two reads changes what is noted of ends, so that the conditions do not hold.
+        _, ended = await self.ended(follower_id, followee_id)
+        item = await self._table.get(following_key(follower_id, followee_id))
+        if item is None:
             return None
-        edge, ended = items[edge_key], items.get(ended_key)
-        seen = Seen(AtVersion(edge.version), AtVersion(ended.version) if ended else None)
-        return Follow(follower_id, followee_id, id_from(edge.value)), seen
+        return Follow(follower_id, followee_id, id_from(item.value)), Seen(AtVersion(item.version), ended)
 
     async def followees(self, follower_id: int, *, after: int, limit: int) -> list[int]:
         """Give whom a user follows: ids above `after`, ascending."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from graph_svc.domain import Follow, FollowChanged, FollowerPosition, FollowerRange, Profile, User, check_not_self
 from graph_svc.follows import FollowRepository
-from graph_svc.users import UserRepository, decode_profile, encode_profile, profile_key, username_key
+from graph_svc.users import UserRepository, decode_profile, encode_profile, username_key
 from meshkit.errors import AlreadyExistsError, NotFoundError, OverloadedError
 from meshkit.ids import IdGenerator, id_bytes, id_from
 from meshkit.outbox import Event, Outbox
@@ -112,6 +112,9 @@ class FollowService:
 
         """
         check_not_self(follower_id, followee_id)
+        # Accounts are never removed, so this may be asked before the write.
+        if missing := await self._users.missing(followee_id, follower_id):
+            raise user_not_found("followee_id" if missing == followee_id else "follower_id")
         # Nearly always there was no earlier edge: that is looked at only when the write says otherwise.
         ended, unchanged = 0, None
         for _ in range(_TRIES):
@@ -140,14 +143,10 @@ class FollowService:
         """Give the edge that is there already, or that the request made first; None when it is worth another try."""
         if request and failed.key == request.key and (answer := await first_answer(self._table, request)):
             return replace(follow, version=id_from(answer))
-        for user_id, field in ((follow.followee_id, "followee_id"), (follow.follower_id, "follower_id")):
-            if failed.key == profile_key(user_id):
-                raise user_not_found(field)
         existing = await self._follows.get(follow.follower_id, follow.followee_id)
-        if existing is None:
-            return None
-        await remember(self._table, request, id_bytes(existing[0].version))
-        return existing[0]
+        if existing:
+            await remember(self._table, request, id_bytes(existing.version))
+        return existing
 
     async def unfollow(self, follower_id: int, followee_id: int, request: RequestId | None) -> None:
         """Remove an edge, if there is one.
@@ -159,7 +158,7 @@ class FollowService:
         if request and await first_answer(self._table, request) is not None:
             return
         for _ in range(_TRIES):
-            existing = await self._follows.get(follower_id, followee_id)
+            existing = await self._follows.see(follower_id, followee_id)
             if existing is None:
                 await remember(self._table, request, b"")
                 return

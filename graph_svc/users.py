@@ -1,12 +1,16 @@
-"""Where users are kept: a row for the profile, one for each counter, and one that holds the username."""
+"""Where users are kept: a row for the profile, some for the counters, and one that holds the username."""
 
 from collections.abc import Sequence
 
 import msgspec
 
 from graph_svc.domain import Profile, User
+from meshkit.buckets import bucket_of
 from meshkit.ids import id_bytes, id_from
 from meshkit.table.port import AtVersion, Existence, Key, Operation, Put, Table
+
+# Two transactions on one row get in each other's way: on a single one, a user whom many begin to follow at once would refuse most.
+FOLLOWER_SHARDS = 16
 
 
 class _ProfileRow(msgspec.Struct, array_like=True):
@@ -20,9 +24,14 @@ def profile_key(user_id: int) -> Key:
     return Key(b"user/" + id_bytes(user_id), b"profile")
 
 
-def follower_count_key(user_id: int) -> Key:
-    """Where it is counted how many follow a user."""
-    return Key(b"user/" + id_bytes(user_id), b"followers")
+def follower_count_key(user_id: int, shard: int) -> Key:
+    """Where it is counted how many follow a user, of those followers whose bucket falls into a shard."""
+    return Key(b"user/" + id_bytes(user_id), b"followers/%02d" % shard)
+
+
+def follower_shard(follower_id: int) -> int:
+    """Tell in which shard of a user's count a follower counts."""
+    return bucket_of(follower_id) % FOLLOWER_SHARDS
 
 
 def following_count_key(user_id: int) -> Key:
@@ -56,23 +65,26 @@ class UserRepository:
 
     async def get_many(self, user_ids: Sequence[int]) -> list[User]:
         """Give those of the users that exist, in the order asked for."""
-        rows = await self._table.get_many(
-            [key(user_id) for user_id in user_ids for key in (profile_key, follower_count_key, following_count_key)]
-        )
+        rows = await self._table.get_many([key for user_id in user_ids for key in _keys(user_id)])
 
-        def count(key: Key) -> int:
-            return rows[key].number if key in rows else 0
+        def count(*keys: Key) -> int:
+            return sum(rows[key].number for key in keys if key in rows)
 
         return [
             User(
                 user_id=user_id,
                 profile=decode_profile(rows[profile_key(user_id)].value),
-                follower_count=count(follower_count_key(user_id)),
+                follower_count=count(*_follower_count_keys(user_id)),
                 following_count=count(following_count_key(user_id)),
             )
             for user_id in user_ids
             if profile_key(user_id) in rows
         ]
+
+    async def missing(self, *user_ids: int) -> int | None:
+        """Give the first of the users who has no account, or None."""
+        profiles = await self._table.get_many([profile_key(user_id) for user_id in user_ids])
+        return next((user_id for user_id in user_ids if profile_key(user_id) not in profiles), None)
 
     async def find(self, username: str) -> int | None:
         """Give the id of a username's owner, or None."""
@@ -87,6 +99,14 @@ class UserRepository:
     def replacement(self, user_id: int, profile: Profile, unchanged: AtVersion) -> Operation:
         """Make the operation that replaces a profile, if it is still the same."""
         return Put(profile_key(user_id), encode_profile(profile), condition=unchanged)
+
+
+def _follower_count_keys(user_id: int) -> list[Key]:
+    return [follower_count_key(user_id, shard) for shard in range(FOLLOWER_SHARDS)]
+
+
+def _keys(user_id: int) -> list[Key]:
+    return [profile_key(user_id), following_count_key(user_id), *_follower_count_keys(user_id)]
 
 
 def encode_profile(profile: Profile) -> bytes:

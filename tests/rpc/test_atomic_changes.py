@@ -1,7 +1,9 @@
 """A change, its event and its request id are one: when one of them cannot be written, none is."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import grpc
 import pytest
@@ -16,7 +18,7 @@ from meshkit.ids import IdGenerator
 from meshkit.lifecycle import background
 from meshkit.outbox import Outbox
 from meshkit.queue.memory import MemoryQueue
-from meshkit.table.port import ConditionFailedError
+from meshkit.table.port import ConditionFailedError, Item, Key, Operation, Table
 from meshkit.table.sqlite import open_sqlite
 from meshkit.topics import FOLLOW_CHANGED
 from tests.rpc.client import refused
@@ -121,10 +123,55 @@ async def test_an_unfollow_does_not_remove_a_newer_edge(tmp_path: Path) -> None:
         ada, bob = [(await users.create(Profile(name), None)).user_id for name in ("ada", "bob")]
         follows, edges = FollowService(table, ids, Outbox(table, queue), encode), FollowRepository(table)
         await follows.follow(ada, bob, None)
-        seen = await edges.get(ada, bob)
+        seen = await edges.see(ada, bob)
         assert seen
         await follows.unfollow(ada, bob, None)
         again = await follows.follow(ada, bob, None)
         with pytest.raises(ConditionFailedError):
             await table.write(*edges.removal(seen[0], ids.next(), seen[1]))
         assert await follows.follow(ada, bob, None) == again
+
+
+async def test_an_unfollow_whose_look_is_interrupted_is_the_newest_change(tmp_path: Path) -> None:
+    """An edge that ends and comes again between an unfollow's two reads, by a clock ahead of ours, ends later than it began."""
+    inbox = Inbox()
+    async with MemoryQueue() as queue, open_sqlite(tmp_path / "graph.db") as table:
+        ids = IdGenerator(0, now_ms)
+        users = UserService(table, ids)
+        ada, bob = [(await users.create(Profile(name), None)).user_id for name in ("ada", "bob")]
+        outbox = Outbox(table, queue)
+        ahead = FollowService(table, IdGenerator(1, partial(_hours_ago, -1)), outbox, encode)
+
+        async def come_again() -> None:
+            await ahead.unfollow(ada, bob, None)
+            await ahead.follow(ada, bob, None)
+
+        async with queue.work("inbox", [FOLLOW_CHANGED], inbox, concurrency=1), background(outbox.run()):
+            await FollowService(table, ids, outbox, encode).follow(ada, bob, None)
+            between = cast("Table", Interrupted(table, come_again))
+            await FollowService(between, ids, outbox, encode).unfollow(ada, bob, None)
+            await inbox.wait_for(partial(_has, 4))
+        assert await FollowRepository(table).get(ada, bob) is None
+    changes = [event_pb2.Event.FromString(body).follow_changed for body in inbox.bodies]
+    newest = max(changes, key=lambda change: change.edge_version)
+    assert not newest.following
+
+
+class Interrupted:
+    """A table on which something happens between the first read of one item and the second."""
+
+    def __init__(self, table: Table, event: Callable[[], Awaitable[None]]) -> None:
+        self._table = table
+        self._event = event
+        self._reads = 0
+
+    async def get(self, key: Key) -> Item | None:
+        """Read."""
+        self._reads += 1
+        if self._reads == 2:
+            await self._event()
+        return await self._table.get(key)
+
+    async def write(self, *operations: Operation) -> None:
+        """Write."""
+        await self._table.write(*operations)
