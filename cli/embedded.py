@@ -21,10 +21,6 @@ from post_svc.settings import PostSettings
 from timeline_svc.settings import TimelineSettings
 
 
-class CannotRestartError(Exception):
-    """A mesh in one process has nothing that could serve while a service is replaced."""
-
-
 class _Common(TypedDict):
     data_dir: Path
     reflection: bool
@@ -42,7 +38,7 @@ async def embedded_services(options: MeshOptions) -> AsyncIterator[Services]:
         queue = await stack.enter_async_context(MemoryQueue())
         edge = await _start_edge(stack, options)
         addresses = await _start(stack, options, queue, redis_url, edge)
-        yield Services({name: (address,) for name, address in addresses.items()}, {"Valkey": redis_url}, _cannot_restart, edge)
+        yield Services({name: (address,) for name, address in addresses.items()}, redis_url, {"Valkey": redis_url}, edge)
 
 
 async def _start_edge(stack: AsyncExitStack, options: MeshOptions) -> str | None:
@@ -51,10 +47,6 @@ async def _start_edge(stack: AsyncExitStack, options: MeshOptions) -> str | None
     if not settings.media_url.startswith("file:"):
         return None
     return await stack.enter_async_context(running_edge(settings))
-
-
-async def _cannot_restart() -> None:
-    raise CannotRestartError("services in one process cannot be replaced one by one: use --engines real")
 
 
 async def _start(

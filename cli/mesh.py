@@ -7,12 +7,11 @@ from dataclasses import replace
 from cli.embedded import embedded_services
 from cli.parts import Mesh, MeshOptions, Services
 from cli.processes import service_processes
-from gateway.envoy import run_envoy
+from gateway.envoy import bindable, run_envoy
 from gateway.settings import GatewaySettings
 from meshkit.issuer import Issuer
 from meshkit.process import Child
 from meshkit.settings import MeshSettings
-from meshkit.sockets import free_port
 from meshkit.supervisor import supervised
 
 _APP_ROUTES = {
@@ -34,11 +33,11 @@ async def running_mesh(options: MeshOptions) -> AsyncIterator[Mesh]:
 
     Raises:
         OSError: a port is taken.
-        meshkit.process.ChildError: an engine, a service or Envoy does not start.
+        meshkit.process.ChildError: the gateway's port is taken, or an engine, a service or Envoy does not start.
 
     """
-    # Settled before anything starts: media URLs name it.
-    options = replace(options, port=options.port or free_port())
+    # Settled before anything starts, since media URLs name it; and a port that is taken is told at once.
+    options = replace(options, port=bindable(options.host, options.port))
     async with AsyncExitStack() as stack:
         issuer = Issuer.load_or_create(options.data_dir / "keys")
         services = await stack.enter_async_context(_SERVICES[options.engines](options))

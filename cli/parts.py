@@ -48,15 +48,17 @@ class MeshOptions:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Running services. Each has one or more gRPC addresses; `engines` maps what they keep their data in to where it is.
+    """Running services. Each has one or more gRPC addresses; `engines` says what else runs, and where.
 
-    `edge` is the address of the app that takes and serves media; none where a bucket does.
+    `edge` is the address of the app that takes and serves media; none where a bucket does. `restart` replaces the processes while
+    the mesh serves; none where there is only one.
     """
 
     addresses: Mapping[str, tuple[str, ...]]
+    redis_url: str
     engines: Mapping[str, str]
-    restart: Callable[[], Awaitable[None]]
     edge: str | None = None
+    restart: Callable[[], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,3 @@ class Mesh:
     data_dir: Path
     issuer: Issuer
     services: Services
-
-    @property
-    def redis_url(self) -> str:
-        """Where its timelines are."""
-        return self.services.engines["Valkey"]

@@ -1,7 +1,9 @@
 """Each service in processes of its own, on real engines: supervised, stopped in order, replaced one by one."""
 
 import asyncio
+import itertools
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -41,22 +43,39 @@ async def service_processes(options: MeshOptions) -> AsyncIterator[Services]:
         ):
             shown = {"Valkey": engines.redis_url, "RabbitMQ": engines.queue_url, "DynamoDB and S3": engines.aws_url}
             services = [tables[: options.processes], tables[options.processes :], timelines, fanout]
-            yield Services(addresses, shown, partial(_replace_in_turn, services))
+            restart = partial(_replace_in_turn, services) if options.processes > 1 else None
+            yield Services(addresses, engines.redis_url, shown, restart=restart)
 
 
 async def _replace_in_turn(services: Sequence[Sequence[Supervised]]) -> None:
     """Restart all processes, so that at any moment all but one of each service serve."""
     for turn in zip(*services, strict=True):
+        for running in itertools.chain.from_iterable(services):
+            await running.ready()
+        await asyncio.sleep(_FOUND_AGAIN_S)
         async with asyncio.TaskGroup() as group:
             for running in turn:
                 group.create_task(running.restart())
-        await asyncio.sleep(_FOUND_AGAIN_S)
     _log.info("every process was replaced")
 
 
 def _addresses(options: MeshOptions, name: str) -> tuple[str, ...]:
     wanted = [options.listen(name, process) for process in range(options.processes)]
-    return tuple(address.removesuffix(":0") + f":{free_port()}" if address.endswith(":0") else address for address in wanted)
+    return tuple(_bindable(address) for address in wanted)
+
+
+def _bindable(address: str) -> str:
+    """Take a free port for port 0, and make sure that nobody else has the port. Raises OSError."""
+    host, _, port = address.rpartition(":")
+    if port == "0":
+        return f"{host}:{free_port()}"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError as error:
+            raise OSError(f"a service cannot listen on {address}: {error.strerror}; --free-ports takes others") from error
+    return address
 
 
 def _environment(options: MeshOptions, engines: RealEngines, addresses: Mapping[str, Sequence[str]]) -> dict[str, str]:

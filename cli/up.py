@@ -5,7 +5,7 @@ import fcntl
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -14,12 +14,11 @@ from rich.console import Console
 
 from cli import options
 from cli.demo import prepare_demo
-from cli.embedded import CannotRestartError
 from cli.mesh import running_mesh
-from cli.parts import Engines, Mesh, MeshOptions
+from cli.parts import Engines, MeshOptions
 from cli.transport import ApiError, UnansweredError
 from meshkit.errors import FeedmeshError
-from meshkit.lifecycle import background, run, stop_signal
+from meshkit.lifecycle import run, stop_signal
 from meshkit.process import ChildError
 from meshkit.telemetry import configure_logging
 
@@ -62,7 +61,7 @@ def up(
         processes=processes,
     )
     try:
-        with _only_one(wanted.data_dir):
+        with _only_one(wanted.data_dir, engines):
             run(_run(wanted, data_dir))
     except (ChildError, OSError, AlreadyRunningError, ValueError, FeedmeshError, ApiError, UnansweredError) as failure:
         _fail(str(failure))
@@ -75,54 +74,63 @@ def restart(data_dir: options.DataDir = options.DEFAULT_DATA_DIR) -> None:
     """
     try:
         with (data_dir / "lock").open() as lock:
-            if _taken(lock.fileno()):
+            if _taken(lock.fileno(), fcntl.LOCK_SH):
                 _fail(f"no mesh is running on {data_dir}")
-            os.kill(int(lock.read()), _RESTART)
+            pid, engines = lock.read().split()
     except (OSError, ValueError):
         _fail(f"no mesh is running on {data_dir}")
+    if engines == "embedded":
+        _fail("the services of this mesh share one process, which nothing could stand in for: use feedmesh up --engines real")
+    os.kill(int(pid), _RESTART)
     typer.echo("Asked the mesh to replace its processes; it goes on serving.")
 
 
 async def _run(wanted: MeshOptions, shown_data_dir: Path) -> None:
+    """Serve until SIGINT or SIGTERM, which end a start as well."""
     stop, restarts = stop_signal(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(_RESTART, restarts.set)
-    async with running_mesh(wanted) as mesh:
-        typer.echo(mesh.url)
-        typer.echo(await prepare_demo(mesh, shown_data_dir))
-        async with background(_restart_when_asked(mesh, restarts)):
-            await stop.wait()
+    serving, stopping = asyncio.ensure_future(_serve(wanted, shown_data_dir, restarts)), asyncio.ensure_future(stop.wait())
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not serving.done():
         typer.echo("Stopping ...")
+        serving.cancel()
+    with suppress(asyncio.CancelledError):
+        await serving
     typer.echo("Stopped. The data is kept; start again to go on.")
 
 
-async def _restart_when_asked(mesh: Mesh, restarts: asyncio.Event) -> NoReturn:
-    while True:
-        await restarts.wait()
-        restarts.clear()
-        try:
-            await mesh.services.restart()
-            typer.echo("Every service process was replaced.")
-        except CannotRestartError as failure:
-            typer.echo(f"Not restarted: {failure}")
+async def _serve(wanted: MeshOptions, shown_data_dir: Path, restarts: asyncio.Event) -> NoReturn:
+    async with running_mesh(wanted) as mesh:
+        typer.echo(mesh.url)
+        typer.echo(await prepare_demo(mesh, shown_data_dir))
+        while True:
+            await restarts.wait()
+            restarts.clear()
+            if mesh.services.restart:
+                await mesh.services.restart()
+                typer.echo("Every service process was replaced.")
+            else:
+                typer.echo("Not restarted: that takes two processes of each service.")
 
 
 @contextmanager
-def _only_one(data_dir: Path) -> Iterator[None]:
+def _only_one(data_dir: Path, engines: Engines) -> Iterator[None]:
     """Keep a second mesh off the same data folder, and note which process has it."""
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (data_dir / "lock").open("a+") as lock:
-        if not _taken(lock.fileno()):
+        if not _taken(lock.fileno(), fcntl.LOCK_EX):
             raise AlreadyRunningError(f"a mesh is running on {data_dir} already: stop it, or give --data-dir another folder")
         lock.truncate(0)
-        lock.write(str(os.getpid()))
+        lock.write(f"{os.getpid()} {engines}")
         lock.flush()
         yield
 
 
-def _taken(lock: int) -> bool:
+def _taken(lock: int, how: int) -> bool:
     """Take the lock unless somebody else has it."""
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

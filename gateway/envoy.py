@@ -41,7 +41,7 @@ async def run_envoy(settings: GatewaySettings, folder: Path) -> AsyncIterator[Ga
         ValueError: the settings do not fit the contracts.
     """
     with socket_path(folder, "admin.sock") as admin:
-        bound = settings.model_copy(update={"port": _bindable(settings.host, settings.port), "admin": settings.admin or admin})
+        bound = settings.model_copy(update={"port": bindable(settings.host, settings.port), "admin": settings.admin or admin})
         url = f"http://{reachable(bound.host)}:{bound.port}"
         config = write_config(bound, folder)
         arguments = ["--disable-hot-restart", "--concurrency", str(bound.concurrency), "--log-level", bound.log_level]
@@ -96,7 +96,7 @@ def _answers(url: str) -> Callable[[], Awaitable[bool]]:
     return ready
 
 
-def _bindable(host: str, port: int) -> int:
+def bindable(host: str, port: int) -> int:
     """Take the port, or any free one for 0, and let it go again for Envoy, whose own complaint would be harder to read."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import aiohttp
 
-from meshkit.process import Child, child
+from meshkit.process import Child, alone, child
 from meshkit.sockets import free_port
 from meshkit.supervisor import supervised
 
@@ -17,6 +17,9 @@ from meshkit.supervisor import supervised
 ACCESS_KEY = "feedmesh"
 SECRET_KEY = "feedmesh-on-this-machine"  # noqa: S105
 REGION = "us-east-1"
+# It reads all its data when it starts, and writes all of it when it is asked to stop.
+_READ_SECONDS = 300.0
+_WRITE_SECONDS = 300.0
 
 
 @asynccontextmanager
@@ -59,10 +62,13 @@ def _server(folder: Path, port: int) -> AbstractAsyncContextManager[Child]:
             return False
 
     return child(
-        [sys.executable, "-m", "ministack"],
+        # One that lost its parent may still be writing what this one is to read.
+        alone(data / "lock", [sys.executable, "-m", "ministack"]),
         name="Ministack",
         log=folder / "ministack.log",
         ready=ready,
+        ready_timeout=_READ_SECONDS,
+        grace=_WRITE_SECONDS,
         env=os.environ | settings,
         orphan_signal=signal.SIGTERM,  # it writes its data when it is asked to stop
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiormq
 
-from meshkit.process import Child, ChildError, child
+from meshkit.process import Child, ChildError, alone, child
 from meshkit.sockets import free_port
 from meshkit.supervisor import supervised
 
@@ -122,7 +122,7 @@ def _epmd(node: _Node) -> AbstractAsyncContextManager[Child]:
 
 def _server(program: Path, node: _Node) -> AbstractAsyncContextManager[Child]:
     return child(
-        [program],
+        alone(node.folder / "lock", [program]),
         name="RabbitMQ",
         log=node.folder.parent / "rabbitmq.log",
         ready=lambda: _serves(node),

@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
+
 _FIRST_POLL_SECONDS = 0.02
 _POLL_SECONDS = 0.25
 _TAIL_BYTES = 2_000
@@ -21,6 +23,17 @@ ctypes.CDLL(None).prctl(1, int(sys.argv[2]))  # PR_SET_PDEATHSIG
 if os.getppid() == int(sys.argv[1]):
     os.execvp(sys.argv[3], sys.argv[3:])
 """
+
+
+# Waits until nobody else holds a file, and holds it as long as the program runs that it becomes.
+_ALONE = """
+import fcntl, os, sys
+lock = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR, 0o600)
+fcntl.flock(lock, fcntl.LOCK_EX)
+os.set_inheritable(lock, True)
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+_log = structlog.get_logger(__name__)
 
 
 class ChildError(Exception):
@@ -74,7 +87,12 @@ async def child(
         await _await_ready(started, ready, ready_timeout)
         yield started
     finally:
-        await asyncio.shield(_stop(started.process, grace))
+        await asyncio.shield(_stop(started, grace))
+
+
+def alone(lock: Path, argv: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """Give a command that runs a program while no other holds the lock file: so a successor waits for who still writes its data."""
+    return [sys.executable, "-I", "-S", "-c", _ALONE, os.fspath(lock), *(os.fspath(word) for word in argv)]
 
 
 async def _start(
@@ -119,13 +137,15 @@ async def _await_ready(started: Child, ready: Callable[[], Awaitable[bool]], rea
         ended.cancel()
 
 
-async def _stop(process: asyncio.subprocess.Process, grace: float) -> None:
+async def _stop(child: Child, grace: float) -> None:
+    process = child.process
     with contextlib.suppress(ProcessLookupError):
         process.terminate()
     try:
         async with asyncio.timeout(grace):
             await process.wait()
     except TimeoutError:
+        _log.error("child process did not stop in time and was killed", child=child.name, seconds=grace)
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()

@@ -46,7 +46,7 @@ class Supervised:
                     self._replace.clear()
                     self._ready.set()
                     died = await self._until_over(child)
-            except ChildError as error:
+            except (ChildError, OSError) as error:
                 if not ran:
                     raise
                 _log.warning("child process cannot be started; it will be tried again", error=str(error))

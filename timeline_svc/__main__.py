@@ -22,7 +22,7 @@ from timeline_svc.post_cache import PostCache
 from timeline_svc.pull import Puller
 from timeline_svc.redis_store import open_redis
 from timeline_svc.servicer import TimelineServicer, frame_item
-from timeline_svc.settings import TimelineSettings
+from timeline_svc.settings import PRIVATE_SERVER, TimelineSettings
 
 DESCRIPTORS = (timeline_service_pb2.DESCRIPTOR.services_by_name["TimelineService"],)
 
@@ -55,7 +55,7 @@ async def running(settings: TimelineSettings, queue: Queue) -> AsyncIterator[str
 
 @asynccontextmanager
 async def _with_own_store(settings: TimelineSettings, queue: Queue) -> AsyncIterator[str]:
-    if settings.redis_url != "private://":
+    if settings.redis_url != PRIVATE_SERVER:
         async with running(settings, queue) as address:
             yield address
         return

@@ -129,7 +129,7 @@ async def test_lost_timelines_are_rebuilt(mesh: Mesh, someone: People) -> None:
     await follower.follow(author)
     ids = [await author.publish(f"{number}") for number in range(3)]
     await eventually(lambda: _is(follower.feed(), ids[::-1]))
-    async with Redis.from_url(mesh.redis_url) as redis:
+    async with Redis.from_url(mesh.services.redis_url) as redis:
         await redis.flushall()
     assert await follower.feed() == ids[::-1]
 
@@ -201,7 +201,7 @@ async def test_a_timeline_that_cannot_be_read_is_rebuilt(mesh: Mesh, someone: Pe
     await follower.follow(author)
     first = await author.publish("first")
     await eventually(lambda: _is(follower.feed(), [first]))
-    async with Redis.from_url(mesh.redis_url) as redis:
+    async with Redis.from_url(mesh.services.redis_url) as redis:
         for user in (author, follower):
             for key in [key async for key in redis.scan_iter(f"*:{user.user_id}")]:
                 if not key.startswith(b"follow-changes"):

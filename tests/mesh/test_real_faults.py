@@ -81,6 +81,7 @@ async def test_a_rolling_restart_fails_no_request(mesh: Mesh, someone: People) -
     reader, *authors = [await someone() for _ in range(11)]
     for author in authors:
         await reader.follow(author)
+    assert mesh.services.restart
     async with load(authors, reader, per_second=150) as outcome:
         for _ in range(2):
             await mesh.services.restart()

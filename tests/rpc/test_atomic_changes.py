@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import cast
 
@@ -9,7 +10,7 @@ import grpc
 import pytest
 from feed.event.v1 import event_pb2
 
-from graph_svc.domain import Profile
+from graph_svc.domain import Follow, Profile
 from graph_svc.events import encode
 from graph_svc.follows import FollowRepository
 from graph_svc.service import FollowService, UserService
@@ -130,6 +131,15 @@ async def test_an_unfollow_does_not_remove_a_newer_edge(tmp_path: Path) -> None:
         with pytest.raises(ConditionFailedError):
             await table.write(*edges.removal(seen[0], ids.next(), seen[1]))
         assert await follows.follow(ada, bob, None) == again
+
+
+async def test_follows_of_one_user_share_no_row(tmp_path: Path) -> None:
+    """Of follows of the same user most touch no row in common, so that many at once do not get in each other's way."""
+    async with open_sqlite(tmp_path / "graph.db") as table:
+        edges = FollowRepository(table)
+        rows = [{each.key for each in edges.creation(Follow(follower, ADA, 1), None)} for follower in range(1_000, 1_400)]
+    pairs = [bool(one & other) for one, other in combinations(rows, 2)]
+    assert sum(pairs) / len(pairs) < 0.1
 
 
 async def test_an_unfollow_whose_look_is_interrupted_is_the_newest_change(tmp_path: Path) -> None:

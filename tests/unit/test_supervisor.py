@@ -1,16 +1,17 @@
 """A child process that is kept running."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from meshkit.process import Child, ChildError, child
+from meshkit.process import Child, ChildError, alone, child
 from meshkit.supervisor import supervised
 
 PATIENCE = 20.0
@@ -102,6 +103,23 @@ async def test_a_child_that_cannot_come_back_is_tried_again(tmp_path: Path) -> N
         assert (await children.next()).process.returncode is None
 
 
+async def test_a_full_disk_does_not_end_the_block(tmp_path: Path) -> None:
+    """A child that cannot be started again because the system refuses something is tried again as well."""
+    children = Children(tmp_path / "log", GOOD, GOOD)
+    refusals = iter([False, True, False])
+
+    @asynccontextmanager
+    async def start() -> AsyncIterator[Child]:
+        if next(refusals):
+            raise OSError(errno.ENOSPC, "no space left on device")
+        async with children.start() as running:
+            yield running
+
+    async with supervised(start):
+        os.kill((await children.next()).pid, signal.SIGKILL)
+        assert (await children.next()).process.returncode is None
+
+
 async def test_a_restart_replaces_the_child_in_order(tmp_path: Path) -> None:
     """A restart asks the child to stop, and ends when its successor is ready."""
     children = Children(tmp_path / "log", GOOD, GOOD)
@@ -130,3 +148,37 @@ async def test_the_blocks_own_error_ends_the_child(tmp_path: Path) -> None:
             running = await children.next()
             raise LookupError
     assert await ended(running) == -signal.SIGTERM
+
+
+async def test_a_successor_waits_for_who_holds_the_data(tmp_path: Path) -> None:
+    """A program that is to run alone begins when the one before it has ended, however that ended."""
+    log, lock = tmp_path / "log", tmp_path / "lock"
+
+    async def ready() -> bool:
+        return b"ready" in log.read_bytes()
+
+    async def second_ready() -> bool:
+        return b"second" in log.read_bytes()
+
+    async with child(alone(lock, GOOD), name="Oracle", log=log, ready=ready) as first:
+        command = ["sh", "-c", f"kill -0 {first.pid} && echo too early; echo second; exec sleep 60"]
+        second = child(alone(lock, command), name="Oracle", log=log, ready=second_ready, ready_timeout=PATIENCE)
+        async with asyncio.TaskGroup() as group:
+            started = group.create_task(second.__aenter__())
+            async with asyncio.timeout(PATIENCE):
+                while len(list(_holders(lock))) != 2:  # noqa: ASYNC110  # nobody tells that it waits
+                    await asyncio.sleep(0)
+                for _ in range(100):
+                    assert not await second_ready()
+            os.kill(first.pid, signal.SIGKILL)
+        assert started.result().process.returncode is None
+        await second.__aexit__(None, None, None)
+    assert b"too early" not in log.read_bytes()
+
+
+def _holders(lock: Path) -> Iterator[int]:
+    """Give the processes that have a file open."""
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if descriptor.readlink() == lock:
+                yield int(descriptor.parts[2])
