@@ -1,5 +1,6 @@
 """Where jobs are kept: a row, a set of done chunks, and a place among the running ones as long as the job runs."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
@@ -44,6 +45,11 @@ class JobRepository:
         """Give a job, or None."""
         item = await self._table.get(_job_key(job_id))
         return _decode(job_id, item.value) if item else None
+
+    async def get_many(self, job_ids: Sequence[int]) -> list[Job]:
+        """Give those of the jobs that there are."""
+        items = await self._table.get_many([_job_key(job_id) for job_id in job_ids])
+        return [_decode(job_id, items[key].value) for job_id in job_ids if (key := _job_key(job_id)) in items]
 
     async def done_chunks(self, job: Job) -> set[int]:
         """Give the indexes of a job's chunks that are done; a job of one chunk has none until it is finished."""

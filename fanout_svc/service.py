@@ -95,13 +95,25 @@ class Worker:
 class Sweeper:
     """Sends again what a crash, or a broker that forgot, left undone. Of several processes the one with the lease does."""
 
-    def __init__(self, jobs: JobRepository, planner: Planner, lease: Lease, *, late_seconds: float, every_seconds: float) -> None:
+    def __init__(
+        self,
+        jobs: JobRepository,
+        planner: Planner,
+        lease: Lease,
+        *,
+        late_seconds: float,
+        every_seconds: float,
+        pause_seconds: float = 600,
+    ) -> None:
         self._jobs = jobs
         self._planner = planner
         self._lease = lease
         self._late_seconds = late_seconds
         self._every_seconds = every_seconds
+        self._pause_ms = int(pause_seconds * 1000)
         self._after = 0
+        self._due_ms: dict[int, int] = {}
+        self._seen: set[int] = set()
 
     async def run(self) -> NoReturn:
         """Sweep now and then, until cancelled."""
@@ -115,19 +127,38 @@ class Sweeper:
                 await asyncio.sleep(self._every_seconds)
 
     async def sweep(self) -> int:
-        """Queue what is not done of the next hundred running jobs that are late, and tell how many were.
+        """Queue what is not done of those of the next hundred running jobs that are due, and tell how many were.
 
-        Each sweep goes on where the one before ended: jobs that never get done do not keep the others from their turn.
+        A job is due when it is late, and then whenever it got twice as old, or `pause_seconds` older: its chunks are most likely
+        still on their way, and copies would only make that way longer. Each sweep goes on where the one before ended: jobs that
+        never get done do not keep the others from their turn.
         """
         ids = await self._jobs.running(after=self._after, limit=_JOBS_A_SWEEP)
-        self._after = ids[-1] if len(ids) == _JOBS_A_SWEEP else 0
-        planned_before_ms = now_ms() - int(self._late_seconds * 1000)
-        jobs = [await self._jobs.get(job_id) for job_id in ids]
-        late = [job for job in jobs if job is not None and job.created_ms < planned_before_ms]
+        due = self._due(await self._jobs.get_many(ids), now_ms())
+        self._go_on(ids)
+        if due:
+            _log.info("sending late jobs again", count=len(due))
         async with asyncio.TaskGroup() as tasks:
-            for job in late:
+            for job in due:
                 tasks.create_task(self._send_again(job))
-        return len(late)
+        return len(due)
+
+    def _due(self, jobs: Sequence[Job], now: int) -> list[Job]:
+        late_ms = int(self._late_seconds * 1000)
+        due = [job for job in jobs if self._due_ms.get(job.job_id, job.created_ms + late_ms) < now]
+        for job in due:
+            self._due_ms[job.job_id] = now + min(now - job.created_ms, self._pause_ms)
+        return due
+
+    def _go_on(self, ids: Sequence[int]) -> None:
+        """Begin anew after the last page, and forget jobs that none of the pages had: they are done."""
+        self._seen.update(ids)
+        if len(ids) == _JOBS_A_SWEEP:
+            self._after = ids[-1]
+            return
+        self._due_ms = {job_id: due for job_id, due in self._due_ms.items() if job_id in self._seen}
+        self._after = 0
+        self._seen.clear()
 
     async def _send_again(self, job: Job) -> None:
         """Send a job again; one that does not get through is left to a later sweep, and holds up no other."""

@@ -47,10 +47,10 @@ class Fanout:
         """Make a planner that sends its chunks somewhere."""
         return Planner(self.jobs, self.followers, self.timelines, chunks, chunk_size=10)
 
-    def sweeper_of(self, planner: Planner) -> Sweeper:
-        """Make a sweeper for which jobs are late after ten seconds."""
+    def sweeper_of(self, planner: Planner, *, pause_seconds: float = 0) -> Sweeper:
+        """Make a sweeper for which jobs are late after ten seconds, and which sends them with every sweep unless it pauses."""
         lease = Lease(self.table, SWEEPER_LEASE, seconds=60)
-        return Sweeper(self.jobs, planner, lease, late_seconds=10, every_seconds=0.01)
+        return Sweeper(self.jobs, planner, lease, late_seconds=10, every_seconds=0.01, pause_seconds=pause_seconds)
 
     async def crash(self, post_id: int, author_id: int, *, ago: float = 60) -> list[Chunk]:
         """Plan a post some seconds ago and lose its chunks, as a process does that dies then; give the chunks."""

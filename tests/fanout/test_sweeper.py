@@ -1,10 +1,13 @@
 """What was left half done by a crash is finished by the sweeper, over a real table and a real queue."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
+from fanout_svc import service
 from fanout_svc.jobs import JobRepository
+from meshkit.clock import now_ms
 from meshkit.errors import UnavailableError
 from meshkit.lifecycle import background
 from tests.fanout.conftest import AUTHOR, Fanout, running_ids
@@ -112,6 +115,23 @@ async def test_jobs_that_never_get_done_do_not_starve_the_others(fanout: Fanout)
     for _ in range(2):
         await sweeper.sweep()
     assert len(failing.tried) == 151
+
+
+async def test_the_longer_a_job_waits_the_seldomer_it_is_sent(fanout: Fanout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job whose chunks are slow is sent again when it is late, and then each time that it got twice as old or a minute older."""
+    lost = Lost()
+    sweeper = fanout.sweeper_of(fanout.planner_to(lost), pause_seconds=60)
+    start = now_ms()
+    await fanout.crash(fanout.post(AUTHOR, 3), AUTHOR, ago=0)
+    sent = []
+    for second in range(1, 200):
+        monkeypatch.setattr(service, "now_ms", lambda now=start + second * 1000: now)
+        if await sweeper.sweep():
+            sent.append(second)
+    assert len(lost.chunks) == len(sent)
+    assert 10 <= sent[0] <= 12
+    assert len(sent) == 5
+    assert all(min(age, 60) <= later - age <= min(age, 60) + 2 for age, later in pairwise(sent))
 
 
 async def test_one_process_at_a_time_sweeps(fanout: Fanout) -> None:

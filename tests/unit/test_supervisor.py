@@ -176,9 +176,9 @@ async def test_a_successor_waits_for_who_holds_the_data(tmp_path: Path) -> None:
     assert b"too early" not in log.read_bytes()
 
 
-def _holders(lock: Path) -> Iterator[int]:
+def _holders(lock: Path) -> Iterator[Path]:
     """Give the processes that have a file open."""
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+    for process in Path("/proc").iterdir():
         with suppress(OSError):
-            if descriptor.readlink() == lock:
-                yield int(descriptor.parts[2])
+            if any(descriptor.samefile(lock) for descriptor in (process / "fd").iterdir()):
+                yield process
