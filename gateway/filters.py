@@ -12,6 +12,7 @@ from gateway.virtual_host import BUFFER, COMPRESSOR, CORS, GUARD, JWT, TRANSCODE
 _FILTERS = "type.googleapis.com/envoy.extensions.filters.http"
 _PROVIDER = "users"
 _PAYLOAD = "payload"
+_NOBODY = "none"
 
 _ALWAYS = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
 
@@ -87,14 +88,13 @@ def _jwt(settings: GatewaySettings) -> Json:
 
 
 def _rate_limit(settings: GatewaySettings) -> Json:
-    """Count by the verified token's `sub`; by client address when no token was sent."""
-    user = {"key": JWT, "path": [{"key": _PAYLOAD}, {"key": "sub"}]}
-    by_user = [{"metadata": {"descriptor_key": "user", "metadata_key": user, "source": "DYNAMIC"}}]
-    no_token = {"name": "authorization", "present_match": False}
-    by_address = [
-        {"header_value_match": {"descriptor_key": "token", "descriptor_value": "absent", "headers": [no_token]}},
-        {"remote_address": {}},
-    ]
+    """Count by the verified token's `sub`; by client address where none was verified, whatever headers were sent.
+
+    Every request matches one of the two, so none falls into the bucket that all others would share.
+    """
+    user = {"metadata_key": {"key": JWT, "path": [{"key": _PAYLOAD}, {"key": "sub"}]}, "source": "DYNAMIC"}
+    by_user = [{"metadata": {"descriptor_key": "user", **user}}]
+    by_address = [{"metadata": {"descriptor_key": "verified", "default_value": _NOBODY, **user}}, {"remote_address": {}}]
     return {
         "stat_prefix": "apps",
         "token_bucket": _bucket(settings.address_limit),
@@ -107,7 +107,7 @@ def _rate_limit(settings: GatewaySettings) -> Json:
         "descriptors": [
             {"entries": [{"key": "user"}], "token_bucket": _bucket(settings.user_limit)},
             {
-                "entries": [{"key": "token", "value": "absent"}, {"key": "remote_address"}],
+                "entries": [{"key": "verified", "value": _NOBODY}, {"key": "remote_address"}],
                 "token_bucket": _bucket(settings.address_limit),
             },
         ],

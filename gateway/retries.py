@@ -8,8 +8,9 @@ from gateway.settings import GatewaySettings
 # Failures before a service saw anything of the call, so that a repeat is safe for every method.
 _UNSEEN = "connect-failure,refused-stream,reset-before-request"
 # Failures that leave open whether the call was done. A POST that ends so is answered 503, and it is for the app to ask again, with
-# the same `request_id`; only the app knows whether it has one to send.
-_UNCERTAIN = "reset,unavailable"
+# the same `request_id`; only the app knows whether it has one to send. What a service answers is none of these, UNAVAILABLE
+# neither: tried again it would only be more work for what is away or slow behind that service.
+_UNCERTAIN = "reset"
 # Leaves room for a second try within the request's own time, should a process be frozen.
 _SHARE_OF_A_TRY = 0.45
 

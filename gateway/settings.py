@@ -59,7 +59,8 @@ class GatewaySettings(BaseModel):
     max_request_bytes: int = Field(default=262_144, ge=1_024, le=16_777_216)
     user_limit: RateLimit = Field(default=RateLimit(per_second=200, burst=400), description="for each user")
     address_limit: RateLimit = Field(
-        default=RateLimit(per_second=200, burst=400), description="for each client address that sends no token"
+        default=RateLimit(per_second=200, burst=400),
+        description="for each client address, where no token is verified: media, and calls without one",
     )
     max_limited_keys: int = Field(
         default=100_000, ge=1, description="users and addresses counted at once; the stalest is forgotten"

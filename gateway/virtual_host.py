@@ -67,7 +67,7 @@ def _rest(route: Route, settings: GatewaySettings) -> Json:
     return {
         **entry,
         "typed_per_filter_config": {**_requirement(route.rpc.access), GUARD: guard},
-        "response_headers_to_remove": ["grpc-accept-encoding"],
+        "response_headers_to_remove": ["grpc-accept-encoding", "grpc-retry-pushback-ms"],
     }
 
 

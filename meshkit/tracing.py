@@ -3,6 +3,7 @@
 Only OpenTelemetry's API is used: a trace that comes in is handed on. Whoever installs its SDK gets spans as well.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,6 +11,8 @@ from opentelemetry import context, trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 HEADER = "traceparent"
+# Version 00, the only one there is. Headers come from strangers, and OpenTelemetry writes a warning for each that is too long.
+_FORM = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _propagator = TraceContextTextMapPropagator()
 
 
@@ -28,8 +31,9 @@ def trace_id() -> str:
 
 @contextmanager
 def continued(header: str) -> Iterator[None]:
-    """Let the block belong to the trace that a header names. One that cannot be read, or is empty, starts none."""
-    token = context.attach(_propagator.extract({HEADER: header}, context.Context()))
+    """Let the block belong to the trace that a header names. One that is not exactly of the W3C's form starts none."""
+    carrier = {HEADER: header} if _FORM.fullmatch(header) else {}
+    token = context.attach(_propagator.extract(carrier, context.Context()))
     try:
         yield
     finally:

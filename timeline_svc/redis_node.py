@@ -37,6 +37,10 @@ class StalledError(Exception):
     """The deadline passed while this process did something else."""
 
 
+class CongestedError(Exception):
+    """The deadline passed behind this process's other calls, which the server answers."""
+
+
 # The server is away, for whatever reason: gone, frozen, loading, a replica now, or it does not know us any more. LOADING and
 # refused passwords are connection errors, and a deadline that passed is an OSError.
 _AWAY = (
@@ -50,7 +54,7 @@ _AWAY = (
     RefusedError,
 )
 # What may go well with the next call, or with another one. Any other answer than expected is a bug, and shows as one.
-PASSING = (*_AWAY, OutOfMemoryError, TryAgainError, CircuitOpenError, StalledError)
+PASSING = (*_AWAY, OutOfMemoryError, TryAgainError, CircuitOpenError, StalledError, CongestedError)
 
 Word = str | bytes | int
 
@@ -92,6 +96,7 @@ class Node:
         pool = ConnectionPool.from_url(url, max_connections=_CONNECTIONS, **options)
         self._redis = Redis.from_pool(pool)
         self._breaker = Breaker(name, _AWAY)
+        self._answered = float("-inf")
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -106,13 +111,21 @@ class Node:
             return [error] * len(commands)
 
     async def _until(self, deadline: float, commands: Sequence[Command]) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        began, placed = loop.time(), False
         try:
             async with asyncio.timeout_at(deadline), self._places:
-                return await self._exchange(commands)
+                placed = True
+                answers = await self._exchange(commands)
         except TimeoutError as error:
-            if asyncio.get_running_loop().time() - deadline > _STALLED:
+            if loop.time() - deadline > _STALLED:
                 raise StalledError("this process had no time to look for the answer") from error
+            # A place that came late leaves no time for the answer. That others were answered tells that it was this.
+            if not placed or self._answered > began:
+                raise CongestedError("too many calls of this process are under way") from error
             raise TimeoutError("no answer in time") from error
+        self._answered = loop.time()
+        return answers
 
     async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
         answers = await self._send(commands)

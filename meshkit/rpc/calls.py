@@ -10,6 +10,9 @@ Who tries again is said once for each kind of call, or a fault would multiply wi
 * Apps' own calls are the gateway's to send again, to another process of the service that they are for, by the same mark in the
   contract (`gateway/retries.py`).
 
+What a service answers is final, also that something it needs is away: whoever needed it has tried what there was to try. Such an
+answer says so itself (`meshkit/rpc/edge.py`), since it has the status of a call that was dropped, and nobody sends its call again.
+
 What never left this process, or was refused unseen by a server that is closing, gRPC sends again by itself, for any method.
 """
 

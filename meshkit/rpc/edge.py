@@ -23,6 +23,9 @@ from meshkit.errors import FeedmeshError, OverloadedError, PermissionDeniedError
 from meshkit.rpc.validation import validate
 
 SERVICE_TOKEN_METADATA = "x-feedmesh-service"  # noqa: S105 - the name of a header
+# Tells gRPC not to send a call again, whatever its caller's retry policy says (gRFC A6). UNAVAILABLE is also the status of a call
+# whose server went away, and only such a call is worth another try.
+_ANSWERED = ("grpc-retry-pushback-ms", "-1")
 _OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 Metadata = Mapping[str, str | bytes]
@@ -64,6 +67,10 @@ class Edge:
             yield
         finally:
             self.calls -= 1
+
+    def seconds(self, remaining: float | None) -> float:
+        """Tell how long a unary call may take of which its caller says how long it will wait; None: for ever."""
+        return self.max_seconds if remaining is None else min(remaining, self.max_seconds)
 
     def admit(self, method: str, metadata: Metadata) -> Caller:
         """Tell who calls, if they may call the method.
@@ -147,7 +154,7 @@ def _guarded_unary(edge: Edge, method: str, behaviour: Callable[..., Awaitable[M
                 try:
                     validate(request)
                     with edge.room():
-                        async with asyncio.timeout(min(context.time_remaining() or edge.max_seconds, edge.max_seconds)):
+                        async with asyncio.timeout(edge.seconds(context.time_remaining())):
                             return await behaviour(request, context)
                 finally:
                     _caller.reset(token)
@@ -192,7 +199,7 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], method: str, error
         return
     if isinstance(error, FeedmeshError):
         status = to_status(error)
-        await context.abort(status.code, status.details, status.trailing_metadata)
+        await context.abort(status.code, status.details, (*status.trailing_metadata, _ANSWERED))
     if isinstance(error, TimeoutError):
         _log.warning("deadline exceeded", method=method, seconds=round(seconds, 3))
         await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline is over; the call may have been done")

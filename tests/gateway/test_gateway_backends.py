@@ -22,7 +22,7 @@ from meshkit.settings import MeshSettings
 from meshkit.sockets import free_port
 from tests.gateway.rest import Rest
 from tests.gateway.servicer import SERVICES
-from tests.rpc.backend import Seen, backend, process
+from tests.rpc.backend import Seen, backend, process, unavailable
 from tests.rpc.certificates import authority
 from tests.rpc.client import ANY_PORT, until
 
@@ -192,6 +192,21 @@ async def test_a_frozen_backend_fails_no_read(common: Common, addresses: list[st
         finally:
             os.kill(one.pid, signal.SIGCONT)
     assert {answer.body["user_id"] for answer in answers} == {str(two.pid)}
+
+
+async def test_what_a_service_answers_is_final(common: Common, tmp_path: Path) -> None:
+    """A service that says that it cannot do anything now is asked once, the other process not at all, and the app is told why."""
+    mesh, seen = MeshSettings.model_validate(common), (Seen(1, before=unavailable), Seen(2, before=unavailable))
+    async with (
+        backend(mesh, ANY_PORT, seen[0]) as one,
+        backend(mesh, ANY_PORT, seen[1]) as two,
+        front(common, tmp_path, [one, two]) as rest,
+    ):
+        answer = await rest.call("GET", "/v1/posts/5")
+    assert answer.refusal() == (503, 14)
+    assert [detail["reason"] for detail in answer.body["details"]] == ["AWAY"]
+    assert sum(each.calls for each in seen) == 1
+    assert not [name for name in answer.headers if name.startswith("grpc-")]
 
 
 async def test_requests_are_shared(common: Common, tmp_path: Path) -> None:

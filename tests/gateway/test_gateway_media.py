@@ -176,14 +176,24 @@ async def test_browsers_may_upload(media: Rest, app: App) -> None:
         assert "content-range" in answer.headers["access-control-expose-headers"]
 
 
-async def test_media_counts_for_the_limit_of_an_address(beside: GatewaySettings, app: App, tmp_path: Path) -> None:
-    """Who reads media too fast is 429."""
+@pytest.mark.parametrize("path", ["/media/7/1.png", "/openapi.json"])
+async def test_what_needs_no_token_counts_for_the_limit_of_an_address(
+    beside: GatewaySettings, issuer: Issuer, app: App, tmp_path: Path, path: str
+) -> None:
+    """Who reads media too fast is 429, whatever token is sent, none, a wrong or a right one; other addresses are not touched."""
     app.file.write_bytes(PIECE)
     tight = beside.model_copy(update={"address_limit": RateLimit(per_second=1, burst=3)})
-    async with run_envoy(tight, tmp_path) as gateway, aiohttp.ClientSession() as session:
-        statuses = []
-        for _ in range(12):
-            async with session.get(f"{gateway.url}/media/7/1.png") as answer:
-                statuses.append(answer.status)
-    assert statuses[0] == 200
-    assert statuses[-1] == 429
+    sent: list[dict[str, str]] = [{}, {"authorization": "x"}, {"authorization": f"Bearer {issuer.user_token(7)}"}]
+    async with run_envoy(tight, tmp_path) as gateway:
+        for number, headers in enumerate(sent, start=2):
+            connector = aiohttp.TCPConnector(local_addr=(f"127.0.0.{number}", 0))
+            async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+                statuses = [await status_of(session, gateway.url + path) for _ in range(12)]
+            assert statuses[0] == 200
+            assert statuses[-1] == 429
+
+
+async def status_of(session: aiohttp.ClientSession, url: str) -> int:
+    """Read a URL."""
+    async with session.get(url) as answer:
+        return answer.status

@@ -41,7 +41,10 @@ async def _at_once() -> None:
 
 @dataclass(slots=True)
 class Seen:
-    """What a service saw of its calls; each is held up by `before`."""
+    """What a service saw of its calls; each is held up by `before`.
+
+    With `drops` each ends in what gRPC tells a caller whose server went away while it worked.
+    """
 
     identity: int = field(default_factory=os.getpid)
     calls: int = 0
@@ -49,6 +52,7 @@ class Seen:
     peers: set[str] = field(default_factory=set)
     traces: set[str] = field(default_factory=set)
     before: Callable[[], Awaitable[object]] = _at_once
+    drops: bool = False
 
     async def note(self, context: Context) -> None:
         """Count a call."""
@@ -56,6 +60,8 @@ class Seen:
         self.seconds_left = context.time_remaining() or 0
         self.peers.add(context.peer())
         self.traces.add(tracing.trace_id())
+        if self.drops:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the connection ended")
         await self.before()
 
     async def reconnected(self, times: int) -> bool:

@@ -263,7 +263,7 @@ async def test_a_call_that_was_not_declared_is_not_made(settings: MeshSettings) 
 
 async def test_only_what_may_be_repeated_is_and_only_where_no_queue_does_it(settings: MeshSettings) -> None:
     """An idempotent method gets three tries, one that is not gets one, and so does every call that a queue would repeat."""
-    seen = Seen(before=unavailable)
+    seen = Seen(drops=True)
     async with (
         backend(settings, ANY_PORT, seen) as address,
         caller(settings, address) as hasty,
@@ -276,9 +276,24 @@ async def test_only_what_may_be_repeated_is_and_only_where_no_queue_does_it(sett
             assert seen.calls == tries
 
 
-async def test_retries_end_when_most_calls_fail(settings: MeshSettings) -> None:
-    """The budget stops the retries of a peer that answers nothing: many failing calls make far fewer tries than three each."""
+async def test_what_a_service_answers_is_final(settings: MeshSettings) -> None:
+    """A service that says that it cannot do anything now gets every call once, however often that may be repeated."""
     seen = Seen(before=unavailable)
+    async with (
+        backend(settings, ANY_PORT, seen) as address,
+        caller(settings, address) as hasty,
+        caller(settings, address, PATIENT) as patient,
+    ):
+        for call in (hasty.read, hasty.write, patient.read, patient.write):
+            seen.calls = 0
+            with pytest.raises(UnavailableError):
+                await call()
+            assert seen.calls == 1
+
+
+async def test_retries_end_when_most_calls_fail(settings: MeshSettings) -> None:
+    """The budget stops the retries of a peer that drops everything: many failing calls make far fewer tries than three each."""
+    seen = Seen(drops=True)
     async with backend(settings, ANY_PORT, seen) as address, caller(settings, address) as calls:
         failures = await asyncio.gather(*(calls.read() for _ in range(400)), return_exceptions=True)
     assert {type(failure) for failure in failures} == {UnavailableError}

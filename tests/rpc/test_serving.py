@@ -121,6 +121,14 @@ async def test_a_call_without_a_deadline_has_one_too(common: Common, tokens: Tok
     assert answer == Failure(CODE.DEADLINE_EXCEEDED, "", (), text)
 
 
+@pytest.mark.parametrize(("remaining", "seconds"), [(None, 30), (600, 30), (5, 5), (0.0, 0)])
+def test_a_call_gets_the_time_that_its_caller_has_left(common: Common, remaining: float | None, seconds: float) -> None:
+    """That is never more than the edge's own bound, and nothing when it is just over."""
+    settings = post_settings(common)
+    edge = Edge(settings.user_tokens(), settings.service_tokens("post"), {}, max_calls=1, max_seconds=30)
+    assert edge.seconds(remaining) == seconds
+
+
 async def test_an_unexpected_failure_is_internal_and_says_nothing(posts: Posts, table_file: Path) -> None:
     """Rows that cannot be read answer INTERNAL without a word of ours or of a library's; the log has it all."""
     made = await posts.create(ADA, "the content of a post")

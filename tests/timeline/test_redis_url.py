@@ -33,7 +33,17 @@ def test_a_cluster_is_named_by_seeds() -> None:
         "http://:secret@host",
         "redis+cluster://:secret@",
         "redis+cluster://:secret@one,two/3",
-        "redis+cluster://one:x",
+        "redis+cluster://one:secret",
+        "redis://:secret/1@host:6379",
+        "redis://:secret?1@host:6379",
+        "redis://:secret#1@host:6379",
+        "redis://:se[secret@host:6379",
+        "redis://:secret\u2100@host:6379",
+        "redis://host?db=secret",
+        "unix://:secret/1@/run/valkey.sock",
+        "redis+cluster://me:secret#1@one:1",
+        "redis+cluster://me:secret/1@one:1",
+        "redis+cluster://one?socket_timeout=secret",
     ],
 )
 def test_any_other_url_is_refused(url: str) -> None:
@@ -41,3 +51,18 @@ def test_any_other_url_is_refused(url: str) -> None:
     with pytest.raises(ValidationError) as failure:
         TimelineSettings(redis_url=url)
     assert "secret" not in str(failure.value)
+
+
+@pytest.mark.parametrize("mark", "/?#")
+def test_a_password_with_a_mark_of_urls_is_not_taken_for_a_port(mark: str) -> None:
+    """A password that begins like a port and is not written as URLs have it is refused, not connected to."""
+    for scheme in ("redis", "redis+cluster"):
+        with pytest.raises(ValueError, match="%2F %3F %23") as failure:
+            RedisUrl.parse(f"{scheme}://me:1234{mark}5678@host:6379")
+        assert "1234" not in str(failure.value)
+
+
+def test_a_url_is_not_shown() -> None:
+    """What a URL was made from stays out of logs."""
+    for url in ("redis://:secret@host", "redis+cluster://:secret@one,two"):
+        assert "secret" not in repr(RedisUrl.parse(url))

@@ -239,6 +239,17 @@ async def test_peers_that_are_away_make_the_feed_unavailable(service: Timelines,
     assert (code, reason, fields) == (grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", [])
 
 
+async def test_a_read_asks_posts_that_cannot_be_read_once(service: Timelines, user: int) -> None:
+    """While the post service answers that its table is away, a read of a timeline that is there is one call of it."""
+    write(service, user, 25)
+    await service.stub.GetHomeTimeline(Request(page_size=1), metadata=service.user(user))
+    service.world.away = True
+    service.world.calls.clear()
+    code, reason, _ = await refused(service, user, Request())
+    assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
+    assert service.world.calls == {"lookup": 1}
+
+
 @pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "redis+cluster://127.0.0.1:1"])
 async def test_without_servers_feeds_are_whole(url: str, tmp_path: Path) -> None:
     """With nobody at the URL the service starts, and every page to the end is what the tables say; pushes are to come again."""
