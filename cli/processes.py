@@ -25,7 +25,7 @@ _DRAIN_NOTICE_S = 2.0
 # How long the gateway and the other services may take to find a process that came back.
 _FOUND_AGAIN_S = 3.0
 _READY_S = 60.0
-_STOP_S = 20.0
+_STOP_S = 25.0
 _log = structlog.get_logger(__name__)
 
 

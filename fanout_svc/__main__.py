@@ -20,8 +20,6 @@ from meshkit.rpc.client import connected
 from meshkit.rpc.server import serving
 from meshkit.telemetry import configure_logging
 
-# A sweeper that died is followed after so many of its sweeps, each of which may take as long as a job takes to be late.
-_LEASE_SWEEPS = 2.5
 DESCRIPTORS = (fanout_service_pb2.DESCRIPTOR.services_by_name["FanoutService"],)
 
 
@@ -37,7 +35,7 @@ async def running(settings: FanoutSettings, queue: Queue) -> AsyncIterator[str]:
         jobs, followers, timelines = JobRepository(table), FollowersClient(graph_peer), TimelinesClient(timeline_peer)
         planner = Planner(jobs, followers, timelines, ChunkQueue(queue), chunk_size=settings.chunk_size)
         worker = Worker(jobs, followers, timelines, batch_size=settings.batch_size)
-        lease = Lease(table, SWEEPER_LEASE, seconds=_LEASE_SWEEPS * settings.sweep_seconds + settings.late_seconds)
+        lease = Lease.every(table, SWEEPER_LEASE, settings.sweep_seconds, lasting=settings.late_seconds)
         sweeper = Sweeper(jobs, planner, lease, late_seconds=settings.late_seconds, every_seconds=settings.sweep_seconds)
         servicer = FanoutServicer(jobs, settings.page_tokens())
 

@@ -124,7 +124,7 @@ class Sweeper:
                         await self.sweep()
                 except (UnavailableError, OverloadedError) as error:
                     _log.warning("late jobs not swept", error=str(error))
-                await asyncio.sleep(self._every_seconds)
+                await self._lease.pause(self._every_seconds)
 
     async def sweep(self) -> int:
         """Queue what is not done of those of the next hundred running jobs that are due, and tell how many were.

@@ -12,7 +12,7 @@ from graph_svc.servicer import FollowServicer, UserServicer
 from graph_svc.settings import GraphSettings
 from meshkit.engines import open_queue, open_table
 from meshkit.ids import IdGenerator
-from meshkit.lifecycle import background, run, until_stopped
+from meshkit.lifecycle import run, until_stopped
 from meshkit.outbox import Outbox
 from meshkit.queue.port import Queue
 from meshkit.rpc.server import serving
@@ -38,7 +38,8 @@ async def running(settings: GraphSettings, queue: Queue) -> AsyncIterator[str]:
             follow_service_pb2_grpc.add_FollowServiceServicer_to_server(follows, server)
 
         listen, services = settings.listen(settings.graph_listen), settings.service_tokens("graph")
-        async with background(outbox.run()), serving(listen, settings.user_tokens(), services, DESCRIPTORS, register) as address:
+        # The server stops first: then the outbox sends what its last calls committed.
+        async with outbox.sending(), serving(listen, settings.user_tokens(), services, DESCRIPTORS, register) as address:
             yield address
 
 

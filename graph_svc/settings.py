@@ -12,7 +12,7 @@ class GraphSettings(MeshSettings):
 
     graph_listen: str = Field(default="127.0.0.1:50051", description="host:port; port 0 takes a free one")
     graph_table: str = Field(
-        default="", repr=False, description="sqlite:///… or dynamodb://…; default: graph.db in the data folder"
+        default="", repr=False, description="sqlite:///… or dynamodb://…; its own; default: graph.db in the data folder"
     )
     signup: Literal["open", "restricted"] = Field(default="restricted", description="who may make accounts: all, or a scoped token")
     outbox_limit: int = Field(default=1_000_000, ge=1, description="events that may wait to be sent; more writes are refused")

@@ -4,6 +4,9 @@ Source: Chris Richardson, "Pattern: Transactional outbox" (microservices.io).
 """
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import NoReturn
 
 import structlog
@@ -11,6 +14,7 @@ import structlog
 from meshkit.clock import now_ms
 from meshkit.errors import OverloadedError, UnavailableError
 from meshkit.ids import id_from
+from meshkit.lifecycle import background
 from meshkit.outbox_events import PARTITIONS, Event, outbox_record
 from meshkit.outbox_sweeper import Sweeper
 from meshkit.queue.port import DeadLetteredError, Queue, UnroutableError
@@ -19,16 +23,20 @@ from meshkit.tracing import continued
 
 __all__ = ["Event", "Outbox"]
 
+_DRAIN_SECONDS = 5.0
+_STALLED_SECONDS = 2.0  # what does not get on for so long waits for a service that is away
 _log = structlog.get_logger(__name__)
 
 
 class Outbox:
-    """Sends what a table's outbox holds. Run `run` as long as the service lives, and `send` each event after its commit.
+    """Sends what a table's outbox holds. Live in `sending` as long as the service does, and `send` each event after its commit.
 
-    `senders` is how many work events are under way at once, `waiting` how many may wait in memory for that; the sweeper looks every
-    `sweep_seconds` for events older than `sweep_age` seconds. From `limit` events in the table on, `record` refuses more.
+    `senders` is how many work events are under way at once, `broadcasters` how many broadcasts, which may so arrive in any order;
+    `waiting` is how many of each may wait in memory for that. The sweeper looks every `sweep_seconds` for events older than
+    `sweep_age` seconds. From `limit` events in the table on, `record` refuses more.
 
-    Several processes may share a table. Each sends what it committed; one of them at a time sweeps.
+    Several processes of one service may share a table. Each sends what it committed; one of them at a time sweeps. Two services
+    may not: the rows do not name their service, so that their events and their limits would be one.
     """
 
     def __init__(
@@ -37,6 +45,7 @@ class Outbox:
         queue: Queue,
         *,
         senders: int = 256,
+        broadcasters: int = 16,
         waiting: int = 20_000,
         sweep_seconds: float = 5.0,
         sweep_age: float = 5.0,
@@ -45,11 +54,13 @@ class Outbox:
         self._table = table
         self._queue = queue
         self._senders = senders
+        self._broadcasters = broadcasters
         self._limit = limit
         self._work: asyncio.Queue[Event] = asyncio.Queue(waiting)
         self._broadcasts: asyncio.Queue[Event] = asyncio.Queue(waiting)
         self._sent: asyncio.Queue[Key] = asyncio.Queue()
         self._under_way: set[int] = set()
+        self._settled = asyncio.Event()
         self._failing: dict[str, str] = {}
         self._away = False
         self._sweeper = Sweeper(table, self, seconds=sweep_seconds, age=sweep_age)
@@ -93,19 +104,32 @@ class Outbox:
             async with asyncio.timeout_at(until):
                 await self._waiting_for(event).put(event)
         except TimeoutError:
-            self._under_way.discard(event.event_id)
+            self._settle(event.event_id)
             return False
+        except asyncio.CancelledError:
+            self._settle(event.event_id)
+            raise
         return True
 
+    @asynccontextmanager
+    async def sending(self) -> AsyncIterator[None]:
+        """Send beside a block, remove what was sent, and sweep up what earlier processes left.
+
+        When the block ends in order, the sweeper stops, and what is under way is sent and removed: for 5 s at most, for 2 s when
+        nothing gets on, and not while the broker is away. Whatever commits events has to end before.
+        """
+        work = [self._send_all(self._work) for _ in range(self._senders)]
+        broadcasts = [self._send_all(self._broadcasts) for _ in range(self._broadcasters)]
+        async with background(*work, *broadcasts, self._remove_sent()):
+            async with background(self._sweeper.run()):
+                yield
+            await self._drain()
+
     async def run(self) -> NoReturn:
-        """Send, remove what was sent, and sweep up what earlier processes left, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(self._senders):
-                tasks.create_task(self._send_all(self._work))
-            tasks.create_task(self._send_all(self._broadcasts))
-            tasks.create_task(self._remove_sent())
-            tasks.create_task(self._sweeper.run())
-        raise AssertionError("the outbox's tasks never end by themselves")
+        """Do the same until cancelled; what is under way then is left to a sweeper."""
+        async with self.sending():
+            await asyncio.Event().wait()
+        raise AssertionError("nobody sets that event")
 
     async def waiting_count(self) -> int:
         """Count the events that the table holds unsent, young ones too, up to 1,000 a shard."""
@@ -122,11 +146,24 @@ class Outbox:
                 with continued(event.traceparent):
                     await self._queue.publish(event.topic, event.body, mandatory=not event.broadcast)
             except (UnroutableError, DeadLetteredError, OverloadedError, UnavailableError) as error:
-                self._under_way.discard(event.event_id)
                 self._failed(event, error)
+                self._settle(event.event_id)
             else:
                 self._sent.put_nowait(event.key)
                 self._succeeded(event)
+
+    def _settle(self, event_id: int) -> None:
+        self._under_way.discard(event_id)
+        self._settled.set()
+
+    async def _drain(self) -> None:
+        """Wait until nothing is under way, unless it gets on no more."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                while self._under_way and not self._away:
+                    self._settled.clear()
+                    async with asyncio.timeout(_STALLED_SECONDS):
+                        await self._settled.wait()
 
     def _failed(self, event: Event, error: Exception) -> None:
         self._away = isinstance(error, UnavailableError)
@@ -150,5 +187,5 @@ class Outbox:
             except (OverloadedError, UnavailableError) as error:
                 _log.warning("sent events not removed; they will be sent again", count=len(keys), error=str(error))
             for key in keys:
-                self._under_way.discard(id_from(key.sort))
+                self._settle(id_from(key.sort))
                 self._sweeper.removed(key)

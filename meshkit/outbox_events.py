@@ -52,7 +52,7 @@ def event_in(item: Item) -> Event | None:
     event_id = id_from(item.key.sort)
     try:
         row = msgspec.msgpack.decode(item.value, type=_Row)
-    except msgspec.DecodeError:
+    except ValueError:  # msgspec's own errors, and text that is not UTF-8
         _log.exception("an event in the outbox cannot be read; it stays there", event_id=event_id)
         return None
     return Event(event_id, row.topic, row.body, row.broadcast, row.traceparent)

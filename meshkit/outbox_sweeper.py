@@ -20,7 +20,6 @@ _PAGE = 200
 _COUNTED_PAGE = 1_000
 _COUNTED_PAGES = 64  # a look may cost so many queries, and goes on next time
 _LEASE = Key(b"outbox-lease", b"sweeper")
-_LEASE_SWEEPS = 2.5
 _log = structlog.get_logger(__name__)
 
 
@@ -66,24 +65,23 @@ class Sweeper:
         self._senders = senders
         self._seconds = seconds
         self._age = age
-        self._lease = Lease(table, _LEASE, seconds=_LEASE_SWEEPS * seconds)
+        self._lease = Lease.every(table, _LEASE, seconds)
         self._renewed = 0.0
         self._counted = _Counted(table)
+        self._unreadable = False
 
     async def run(self) -> NoReturn:
         """Sweep until cancelled, then leave the lease to another."""
         async with released(self._lease):
             while True:
-                held = False
                 try:
-                    if held := await self._hold():
+                    if await self._hold():
                         await self._sweep()
-                    elif self._lease.note:
-                        self._note(msgspec.msgpack.decode(self._lease.note, type=Backlog))
+                    else:
+                        self._note(self._told())
                 except (OverloadedError, UnavailableError) as error:
                     _log.warning("outbox not swept", error=str(error))
-                # Those that wait for the lease look twice as often, to follow soon.
-                await asyncio.sleep(self._seconds if held else self._seconds / 2)
+                await self._lease.pause(self._seconds)
 
     def removed(self, key: Key) -> None:
         """Take note that an event was sent and is gone."""
@@ -92,6 +90,18 @@ class Sweeper:
     async def _hold(self) -> bool:
         self._renewed = asyncio.get_running_loop().time()
         return await self._lease.hold(msgspec.msgpack.encode(self.backlog))
+
+    def _told(self) -> Backlog:
+        """Read what the holder of the lease noted. Another release's note, which cannot be read, counts as nothing."""
+        try:
+            told = msgspec.msgpack.decode(self._lease.note, type=Backlog) if self._lease.note else Backlog()
+        except msgspec.DecodeError:
+            if not self._unreadable:
+                _log.warning("the sweeper's note cannot be read; how much waits is not known here")
+            self._unreadable = True
+            return Backlog()
+        self._unreadable = False
+        return told
 
     async def _sweep(self) -> None:
         end = id_bytes(first_id_at(now_ms() - int(self._age * 1000)))

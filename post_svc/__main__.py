@@ -8,7 +8,7 @@ from feed.post.v1 import media_service_pb2, media_service_pb2_grpc, post_service
 
 from meshkit.engines import open_media, open_queue, open_table
 from meshkit.ids import IdGenerator
-from meshkit.lifecycle import background, run, until_stopped
+from meshkit.lifecycle import run, until_stopped
 from meshkit.outbox import Outbox
 from meshkit.queue.port import Queue
 from meshkit.rpc.server import serving
@@ -42,7 +42,8 @@ async def running(settings: PostSettings, queue: Queue) -> AsyncIterator[str]:
             media_service_pb2_grpc.add_MediaServiceServicer_to_server(media, server)
 
         listen, services = settings.listen(settings.post_listen), settings.service_tokens("post")
-        async with background(outbox.run()), serving(listen, settings.user_tokens(), services, DESCRIPTORS, register) as address:
+        # The server stops first: then the outbox sends what its last calls committed.
+        async with outbox.sending(), serving(listen, settings.user_tokens(), services, DESCRIPTORS, register) as address:
             yield address
 
 

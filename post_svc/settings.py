@@ -9,7 +9,9 @@ class PostSettings(MediaSettings):
     """What the post service needs to know, from FEEDMESH_… in the environment."""
 
     post_listen: str = Field(default="127.0.0.1:50052", description="host:port; port 0 takes a free one")
-    post_table: str = Field(default="", repr=False, description="sqlite:///… or dynamodb://…; default: posts.db in the data folder")
+    post_table: str = Field(
+        default="", repr=False, description="sqlite:///… or dynamodb://…; its own; default: posts.db in the data folder"
+    )
     outbox_limit: int = Field(default=1_000_000, ge=1, description="events that may wait to be sent; more writes are refused")
 
     @property

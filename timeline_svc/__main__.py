@@ -18,7 +18,7 @@ from timeline_svc.clients import GraphClient, PostsClient
 from timeline_svc.consumer import consuming
 from timeline_svc.delivery import Delivery, FollowChanges
 from timeline_svc.feed import HomeFeed
-from timeline_svc.post_cache import PostCache
+from timeline_svc.post_cache import Loads, PostCache
 from timeline_svc.pull import Puller
 from timeline_svc.redis_store import open_redis
 from timeline_svc.servicer import TimelineServicer, frame_item
@@ -35,7 +35,7 @@ async def running(settings: TimelineSettings, queue: Queue) -> AsyncIterator[str
         open_redis(settings.redis_url) as store,
         connected("graph", settings.graph_address, services, GraphClient.CALLS, settings.tls()) as graph_peer,
         connected("post", settings.post_address, services, PostsClient.CALLS, settings.tls()) as post_peer,
-        SingleFlight[int, dict[int, bytes | None]]() as loads,
+        Loads() as loads,
         SingleFlight[int, None]() as rebuilds,
     ):
         graph, posts = GraphClient(graph_peer), PostsClient(post_peer)

@@ -1,7 +1,8 @@
 """Posts kept in the process as bytes ready to be sent, each loaded once by all who want it at the same time.
 
 A copy that was read before a post changed must not outlive the change: the cache remembers the version that it was told of, and
-takes no older one.
+takes no older one. After changes that it could not hear of, a copy is shown only to those who asked before its load began: it holds
+all that was acknowledged until they asked. Nobody else gets it, since it is not kept.
 """
 
 import asyncio
@@ -17,14 +18,13 @@ _TRIES = 3
 _OVERHEAD_BYTES = 300
 _CHANGES = 100_000
 
-Loads = SingleFlight[int, dict[int, bytes | None]]
-
 
 @dataclass(frozen=True, slots=True)
-class _Cached:
-    """A post as it is sent; None when there is no such post."""
+class _Copy:
+    """A post as it is sent; None when there is no such post. `began` is the moment when its load began."""
 
     item: bytes | None
+    began: int
     until: float
 
     @property
@@ -32,12 +32,15 @@ class _Cached:
         return _OVERHEAD_BYTES + len(self.item or b"")
 
 
+Loads = SingleFlight[int, dict[int, _Copy]]
+
+
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """The newest version that was told of a post, and the number of that change among all."""
+    """The newest version that was told of a post, and the moment when something was told last."""
 
     version: int
-    number: int
+    moment: int
 
 
 class PostCache:
@@ -55,35 +58,36 @@ class PostCache:
         self._capacity = capacity
         self._seconds = seconds
         self._size = 0
-        self._cached: OrderedDict[int, _Cached] = OrderedDict()
+        self._cached: OrderedDict[int, _Copy] = OrderedDict()
         self._changed: OrderedDict[int, _Change] = OrderedDict()
-        self._change = 0
+        self._forgotten = 0  # the last moment of which not every change is known any more
         self._missed = 0
+        self._now = 0
 
     async def items(self, post_ids: Sequence[int]) -> dict[int, bytes]:
         """Give those of the posts that exist, framed for the response. Raises UnavailableError when they cannot be loaded."""
-        found: dict[int, bytes | None] = {}
+        asked = self._moment()
+        found: dict[int, _Copy] = {}
         wanted = list(post_ids)
         for _ in range(_TRIES):
-            seen = self._change
             found |= await self._find(wanted)
             # One post may have changed while another was loaded.
-            wanted = [post_id for post_id in post_ids if self._last_change(post_id) > seen]
+            wanted = [post_id for post_id in post_ids if not self._may_show(post_id, found[post_id], asked)]
             if not wanted:
                 break
         # A post that changes faster than it can be read is left out of this answer, not shown in an old version.
         late = set(wanted)
-        return {post_id: item for post_id in post_ids if (item := found[post_id]) is not None and post_id not in late}
+        return {post_id: item for post_id in post_ids if (item := found[post_id].item) is not None and post_id not in late}
 
-    async def _find(self, post_ids: Sequence[int]) -> dict[int, bytes | None]:
+    async def _find(self, post_ids: Sequence[int]) -> dict[int, _Copy]:
         now = time.monotonic()
-        found: dict[int, bytes | None] = {}
+        found: dict[int, _Copy] = {}
         missing = []
         for post_id in post_ids:
             cached = self._cached.get(post_id)
             if cached and cached.until > now:
                 self._cached.move_to_end(post_id)
-                found[post_id] = cached.item
+                found[post_id] = cached
             else:
                 missing.append(post_id)
         if missing:
@@ -93,49 +97,55 @@ class PostCache:
 
     def changed(self, post_id: int, version: int) -> None:
         """Take note that a post has a new version: the copy goes, and no older one is taken."""
-        self._change += 1
         known = self._changed.pop(post_id, None)
-        self._changed[post_id] = _Change(max(version, known.version if known else 0), self._change)
+        self._changed[post_id] = _Change(max(version, known.version if known else 0), self._moment())
         if len(self._changed) > _CHANGES:
-            self._changed.popitem(last=False)
+            _, oldest = self._changed.popitem(last=False)
+            self._forgotten = oldest.moment
         self._loads.forget(post_id)
         self._drop(post_id)
 
     def missed_changes(self) -> None:
-        """Take note that changes may have gone by unheard: every copy goes, also those that are being loaded."""
-        self._change += 1
-        self._missed = self._change
+        """Take note that changes may have gone by unheard: every copy goes, and those that are being loaded are not kept."""
+        self._missed = self._moment()
         self._loads.forget_all()
         for post_id in list(self._cached):
             self._drop(post_id)
 
-    def _last_change(self, post_id: int) -> int:
-        """Give the number of the last change that may have touched a post."""
+    def _moment(self) -> int:
+        """Count what happens, so that it is known what came first."""
+        self._now += 1
+        return self._now
+
+    def _last_told(self, post_id: int) -> int:
         known = self._changed.get(post_id)
-        return max(self._missed, known.number if known else 0)
+        return known.moment if known else self._forgotten
 
-    async def _load(self, post_ids: list[int]) -> dict[int, bytes | None]:
-        seen = self._change
+    def _may_show(self, post_id: int, copy: _Copy, asked: int) -> bool:
+        """Tell whether a copy may be shown to somebody who asked at a moment."""
+        return self._last_told(post_id) < copy.began and (self._missed < copy.began or asked < copy.began)
+
+    async def _load(self, post_ids: list[int]) -> dict[int, _Copy]:
+        began = self._moment()
         copies = await self._posts.lookup(post_ids)
-        return {post_id: self._take(post_id, copies.get(post_id), seen) for post_id in post_ids}
+        return {post_id: self._take(post_id, copies.get(post_id), began) for post_id in post_ids}
 
-    def _take(self, post_id: int, copy: PostCopy | None, seen: int) -> bytes | None:
-        """Keep a copy, unless the post changed while it was read; then whoever waits for it reads again."""
-        if self._last_change(post_id) > seen:
-            return None
+    def _take(self, post_id: int, copy: PostCopy | None, began: int) -> _Copy:
+        """Frame a copy, and keep it unless the post may have changed since its load began."""
         known = self._changed.get(post_id)
         if copy and known and copy.version < known.version:
-            return None
-        return self._keep(post_id, copy)
+            return _Copy(None, began, 0)
+        taken = _Copy(self._frame(copy.encoded) if copy else None, began, time.monotonic() + self._seconds)
+        if max(self._last_told(post_id), self._missed) < began:
+            self._keep(post_id, taken)
+        return taken
 
-    def _keep(self, post_id: int, copy: PostCopy | None) -> bytes | None:
+    def _keep(self, post_id: int, copy: _Copy) -> None:
         self._drop(post_id)
-        cached = _Cached(self._frame(copy.encoded) if copy else None, time.monotonic() + self._seconds)
-        self._cached[post_id] = cached
-        self._size += cached.size
+        self._cached[post_id] = copy
+        self._size += copy.size
         while self._size > self._capacity:
             self._drop(next(iter(self._cached)))
-        return cached.item
 
     def _drop(self, post_id: int) -> None:
         cached = self._cached.pop(post_id, None)

@@ -20,6 +20,7 @@ from meshkit.lifecycle import background
 from meshkit.outbox import Outbox
 from meshkit.process import child
 from meshkit.queue.memory import MemoryQueue
+from meshkit.queue.port import Message
 from meshkit.rpc.server import serving
 from meshkit.table.port import Table
 from meshkit.table.sqlite import open_sqlite
@@ -194,3 +195,22 @@ async def _swept(table: Table, queue: MemoryQueue, wanted: set[int]) -> set[int]
         await inbox.wait_for(lambda _bodies: wanted <= set(told(inbox)))
         await nothing_waits(outbox)
     return set(told(inbox))
+
+
+async def test_a_service_that_stops_sends_what_its_last_calls_committed(common: Common, queue: MemoryQueue, tokens: Tokens) -> None:
+    """After an orderly stop nothing that was acknowledged waits for another process, even if it was under way at the end."""
+    inbox, gate = Inbox(), asyncio.Event()
+
+    async def slow(message: Message) -> None:
+        await gate.wait()
+        await inbox(message)
+
+    settings = post_settings(common)
+    async with queue.work("slow", [POST_CREATED], slow, concurrency=1):
+        async with post.running(settings, queue) as address, stubs(address) as connected:
+            posts = Posts(connected, tokens)
+            made = [each.post_id for each in await asyncio.gather(*(posts.create(ADA) for _ in range(50)))]
+            asyncio.get_running_loop().call_later(0.5, gate.set)  # by then no call is left, and the server has stopped
+        async with open_sqlite(settings.data_dir / "posts.db") as table:
+            assert await Outbox(table, queue).waiting_count() == 0
+    assert sorted(told(inbox)) == sorted(made)

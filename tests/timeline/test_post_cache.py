@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from meshkit.errors import UnavailableError
+from meshkit.lifecycle import background
 from tests.timeline.home import Home, fill, posts_of
 
 
@@ -60,7 +61,7 @@ async def test_a_post_that_changes_while_it_is_loaded(home: Home) -> None:
 
 
 async def test_changes_that_went_by_unheard(home: Home) -> None:
-    """When changes may have been missed, no copy is believed any more, neither a kept one nor one that is being loaded."""
+    """When changes may have been missed, no kept copy is believed any more, and none is kept that was being loaded then."""
     viewer, _ = home.community(0)
     kept, loading = home.commit(viewer), home.commit(viewer)
     await home.cache.items([kept])
@@ -72,7 +73,7 @@ async def test_changes_that_went_by_unheard(home: Home) -> None:
             home.world.edit(post_id, "new")
         home.cache.missed_changes()
         held.open()
-    assert b"new" in (await reading)[loading]
+    assert list(await reading) == [loading]
     page = await home.feed.page(viewer, 20, None)
     assert [post.content for post in posts_of(page)] == ["new", "new"]
 
@@ -154,3 +155,48 @@ async def test_a_load_from_before_unheard_changes_serves_nobody_after_them(home:
         await asyncio.sleep(0)
         held.open()
     assert list(after.result()) == list(before.result()) == ids
+
+
+async def test_posts_are_shown_while_changes_keep_going_by_unheard(home: Home) -> None:
+    """However often changes go by unheard, whoever asks gets all posts as they were read for him, with one load of each."""
+    ids = fill(home, [1, 2], 3)
+
+    async def miss_without_end() -> None:
+        while True:
+            home.cache.missed_changes()
+            await asyncio.sleep(0)
+
+    async with background(miss_without_end()):
+        assert list(await home.cache.items(ids)) == ids
+    assert set(home.world.looked_up.values()) == {1}
+
+
+async def test_an_older_load_is_not_believed_after_unheard_changes(home: Home) -> None:
+    """Who joined a load sees what was acknowledged before he asked, though the load began before that and nothing was heard."""
+    [post_id, deleted] = fill(home, [1, 2], 2)
+    held = home.world.gate("lookup")
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(home.cache.items([post_id, deleted]))
+        await held.reached.wait()
+        home.world.edit(post_id, "new")
+        home.world.remove(deleted)
+        reading = tasks.create_task(home.cache.items([post_id, deleted]))
+        await asyncio.sleep(0)
+        home.cache.missed_changes()
+        held.open()
+    assert list(reading.result()) == [post_id]
+    assert b"new" in reading.result()[post_id]
+
+
+async def test_a_change_is_not_forgotten_while_older_loads_last(home: Home) -> None:
+    """A copy read before a deletion is neither shown nor kept, even when so many others changed that it is forgotten."""
+    [post_id, other] = fill(home, [1, 2], 2)
+    held = home.world.gate("lookup")
+    async with asyncio.TaskGroup() as tasks:
+        reading = tasks.create_task(home.cache.items([post_id, other]))
+        await held.reached.wait()
+        home.cache.changed(post_id, home.world.remove(post_id))
+        for stranger in range(1, 100_001):
+            home.cache.changed(stranger, 1)
+        held.open()
+    assert list(reading.result()) == list(await home.cache.items([post_id, other])) == [other]

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from meshkit.buckets import bucket_of
 from meshkit.clock import now_ms
-from meshkit.errors import OverloadedError
+from meshkit.errors import OverloadedError, UnavailableError
 from meshkit.ids import EPOCH_MS, IdGenerator
 from meshkit.lease import Lease
 from meshkit.lifecycle import background
@@ -69,6 +69,13 @@ def events(number: int, *, moment: int = 0, broadcast: bool = False) -> list[Eve
     return [Event(ids.next(), TOPIC, b"%d" % each, broadcast) for each in range(number)]
 
 
+def in_one_partition(number: int) -> list[Event]:
+    """Make old events that share a partition."""
+    ids = IdGenerator(0, lambda: EPOCH_MS + 1_000)
+    same_shard = (each for each in iter(ids.next, None) if bucket_of(each) % 16 == 3)
+    return [Event(next(same_shard), TOPIC, b"%d" % each) for each in range(number)]
+
+
 async def commit(table: Table, made: list[Event]) -> None:
     """Write events to the outbox."""
     for start in range(0, len(made), MAX_OPERATIONS):
@@ -106,9 +113,7 @@ async def test_a_committed_event_is_sent_once_and_removed(table: Table, queue: M
 
 async def test_the_sweeper_finds_what_nobody_handed_over(table: Table, queue: MemoryQueue) -> None:
     """Events that a crash left are found page by page, however many share a shard."""
-    ids = IdGenerator(0, lambda: EPOCH_MS + 1_000)
-    same_shard = (each for each in iter(ids.next, None) if bucket_of(each) % 16 == 3)
-    made = [Event(next(same_shard), TOPIC, b"%d" % number) for number in range(450)]
+    made = in_one_partition(450)
     await commit(table, made)
     seen, outbox = Seen(), Outbox(table, queue, sweep_seconds=PATIENCE)
     async with queue.work("work", [TOPIC], seen, concurrency=8), background(outbox.run()):
@@ -331,25 +336,115 @@ async def test_another_process_follows_a_sweeper_that_died(table: Table, queue: 
 
 
 async def test_a_sweeper_that_stops_makes_way(table: Table, queue: MemoryQueue) -> None:
-    """A process that stops in order leaves no lease behind: the next one sweeps at once."""
+    """A process that stops in order leaves the lease to others: the next one sweeps at once."""
     async with background(Outbox(table, queue).run()):
         await until(_exists(table, LEASE))
-    assert await table.get(LEASE) is None
+        assert not await Lease(table, LEASE, seconds=60).hold(b"")
+    assert await Lease(table, LEASE, seconds=60).hold(b"")
 
 
-async def test_a_lease_has_one_holder(table: Table) -> None:
-    """Nobody else gets a lease that its holder keeps up; who lost it is told at the next try."""
-    one, two = Lease(table, LEASE, seconds=0), Lease(table, LEASE, seconds=60)
-    assert await one.hold(b"one")
-    assert not await two.hold(b"two")
-    assert two.note == b"one"
-    assert await one.hold(b"one again")
-    three = Lease(table, LEASE, seconds=0)
-    assert await three.hold(b"three")
-    assert not await two.hold(b"two")
-    assert two.note == b"three"
-    await one.release()
-    assert await three.hold(b"three again")
+@pytest.mark.parametrize("note", [msgspec.msgpack.encode({"count": 1}), b"\xc1"], ids=["another shape", "no value"])
+async def test_a_note_of_another_release_is_no_reason_to_fail(table: Table, queue: MemoryQueue, note: bytes) -> None:
+    """A note that cannot be read counts as nothing, is told once, and is followed as any other when its holder is gone."""
+    await commit(table, events(1, moment=EPOCH_MS + 1))
+    other = Lease(table, LEASE, seconds=60)
+    outbox = Outbox(table, queue, sweep_seconds=0.2, sweep_age=0, limit=1)
+    with capture_logs() as logs:
+        async with background(outbox.run()):
+            await until(_sees(outbox, 1))  # it has the lease
+            row = await table.get(LEASE)
+            assert row is not None
+            await table.write(Put(LEASE, msgspec.msgpack.encode(["other", note])))
+            await until(_sees(outbox, 0))
+            outbox.record(events(1)[0])
+            await until(_sees(outbox, 1))
+    assert [log["event"] for log in logs].count("the sweeper's note cannot be read; how much waits is not known here") == 1
+    assert await other.hold(b"")
+
+
+async def test_several_broadcasts_are_under_way_at_once(table: Table, queue: MemoryQueue) -> None:
+    """Broadcasts do not wait for each other's confirms, and their number is bounded."""
+    held = Held(queue)
+    outbox = Outbox(table, held, broadcasters=16)
+    made = events(20, broadcast=True)
+    await commit(table, made)
+    async with background(outbox.run()):
+        outbox.send(*made)
+        await until(_grew(held.bodies, 16))
+        await asyncio.sleep(0)
+        assert len(held.bodies) == 16
+        held.gate.set()
+        await emptied(outbox)
+
+
+class Held(Told):
+    """A queue that notes what is published to it, and passes it on when its gate is open. `failing` of them fail at once."""
+
+    def __init__(self, queue: MemoryQueue, *, failing: int = 0) -> None:
+        self.bodies: list[bytes] = []
+        super().__init__(queue, self.bodies)
+        self.gate = asyncio.Event()
+        self._failing = failing
+
+    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True) -> None:
+        """Wait at the gate."""
+        self.bodies.append(body)
+        if len(self.bodies) <= self._failing:
+            raise UnavailableError("the broker is away", reason="AWAY")
+        await self.gate.wait()
+        await self._queue.publish(topic, body, mandatory=mandatory)
+
+
+async def test_an_orderly_stop_sends_what_was_handed_over(table: Table, queue: MemoryQueue) -> None:
+    """Whatever was handed over before the end is sent and removed, work and broadcasts."""
+    seen, outbox = Seen(), Outbox(table, queue, senders=4)
+    made = events(300) + events(100, moment=now_ms() - 1_000, broadcast=True)
+    await commit(table, made)
+    async with queue.work("work", [TOPIC], seen, concurrency=1):
+        async with outbox.sending():
+            outbox.send(*made)
+        assert await outbox.waiting_count() == 0
+    assert len(seen.bodies) >= 300
+
+
+async def test_a_stop_does_not_wait_for_a_broker_that_is_away(table: Table, queue: MemoryQueue) -> None:
+    """When the broker is away a stop leaves what is under way to the next sweep, at once."""
+    held = Held(queue, failing=1)
+    outbox = Outbox(table, held)
+    made = events(50)
+    await commit(table, made)
+    began = asyncio.get_running_loop().time()
+    async with outbox.sending():
+        outbox.send(*made)
+    assert asyncio.get_running_loop().time() - began < 1.5
+    assert await outbox.waiting_count() == 50
+
+
+async def test_a_stop_does_not_wait_for_what_gets_on_no_more(table: Table, queue: MemoryQueue) -> None:
+    """A broker or a consumer that does not answer holds up a stop for seconds, not longer, and loses nothing."""
+    outbox = Outbox(table, Held(queue))
+    made = events(5)
+    await commit(table, made)
+    began = asyncio.get_running_loop().time()
+    async with outbox.sending():
+        outbox.send(*made)
+    assert asyncio.get_running_loop().time() - began < 4
+    assert await outbox.waiting_count() == 5
+
+
+async def test_a_stop_does_not_wait_for_what_the_sweeper_had_in_its_hands(table: Table, queue: MemoryQueue) -> None:
+    """What the sweeper found and could not hand over before the end is left to the next one, not waited for."""
+    held = Held(queue)
+    outbox = Outbox(table, held, senders=1, waiting=1, sweep_age=0)
+    await commit(table, in_one_partition(10))
+    async with queue.work("work", [TOPIC], Seen(), concurrency=1):
+        async with outbox.sending():
+            await until(_grew(held.bodies, 1))
+            await asyncio.sleep(0)  # a second one waits for the sender now, and the sweeper for room for a third
+            held.gate.set()
+            began = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - began < 1.5
+    assert await outbox.waiting_count() == 8
 
 
 async def test_events_keep_their_trace(table: Table, queue: MemoryQueue) -> None:
@@ -379,6 +474,18 @@ async def test_rows_of_the_first_release_are_read(table: Table, queue: MemoryQue
     async with queue.work("work", [TOPIC], seen, concurrency=1), background(outbox.run()):
         await emptied(outbox)
     assert seen.bodies == [b"old"]
+
+
+@pytest.mark.parametrize("value", [b"\xc1", b"\x93\xa1\xff\xc4\x00\xc2"], ids=["no value", "no UTF-8"])
+async def test_an_event_that_cannot_be_read_stays(table: Table, queue: MemoryQueue, value: bytes) -> None:
+    """An event of another release that cannot be read is kept for it, and holds up no other."""
+    seen, outbox = Seen(), Outbox(table, queue)
+    unreadable, *others = in_one_partition(3)
+    await table.write(Put(unreadable.key, value))
+    await commit(table, others)
+    async with queue.work("work", [TOPIC], seen, concurrency=1), background(outbox.run()):
+        await until(_has(seen, others[-1].body))
+    assert await table.get(unreadable.key)
 
 
 def _sees(outbox: Outbox, number: int) -> Callable[[], Awaitable[bool]]:
