@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, overload
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from aiobotocore.config import AioConfig
-from aiobotocore.credentials import AioCredentials
+from aiobotocore.credentials import AioCredentials, AioRefreshableCredentials
 from aiobotocore.session import AioSession, get_session
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from meshkit.errors import UnavailableError
 
@@ -29,6 +29,8 @@ S3_FORM = "s3://[KEY:SECRET@]BUCKET[/PREFIX]?region=REGION[&endpoint_url=URL]"
 CONNECT_TIMEOUT_S = 1.0
 # Shorter than the 20 s or so after which AWS closes a connection that idles: a call must not meet one that is just being closed.
 KEEPALIVE_S = 12.0
+# What can be raised where credentials come from: a service that refuses, a file or a command that is missing or gives nonsense.
+CREDENTIALS_ERRORS = (BotoCoreError, ClientError, OSError, RuntimeError, ValueError)
 _REGION = re.compile(r"[a-z]{2,}(-[a-z0-9]+)+")
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -67,7 +69,7 @@ class Service:
 
     url: str
     region: str
-    credentials: AioCredentials
+    credentials: AioCredentials | AioRefreshableCredentials
     ca_bundle: str | None
 
 
@@ -162,7 +164,7 @@ def _session(access: Access) -> AioSession:
 def _understood(service: str) -> Iterator[None]:
     try:
         yield
-    except (BotoCoreError, ValueError) as error:
+    except CREDENTIALS_ERRORS as error:
         raise UnavailableError(f"a client of {service} cannot be made: {error}", reason="AWS_UNUSABLE") from None
 
 
@@ -178,13 +180,13 @@ def _parts(url: str, scheme: str, known: set[str], form: str) -> tuple[str | Non
         _refuse("a key needs its secret; write / and @ in them as %2F and %40", form)
     if options.keys() - known:
         _refuse("it has an option that is not known", form)
-    _check_endpoint(options.get("endpoint_url"), form)
+    if (endpoint := options.get("endpoint_url")) is not None:
+        _check_endpoint(endpoint, form)
+        options["endpoint_url"] = endpoint.rstrip("/")
     return (unquote(key) or None, unquote(secret) or None, host, parts.path, options)
 
 
-def _check_endpoint(endpoint: str | None, form: str) -> None:
-    if endpoint is None:
-        return
+def _check_endpoint(endpoint: str, form: str) -> None:
     parts = _split(endpoint, form)
     if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
         _refuse("endpoint_url has to be http://HOST[:PORT] or https://HOST[:PORT]", form)

@@ -8,12 +8,12 @@ repeats the request under its `request_id`. Writes of several operations are sen
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from meshkit.aws import TableUrl, find_service
-from meshkit.errors import OverloadedError
+from meshkit.table.dynamodb_lane import Lane
 from meshkit.table.dynamodb_range import key_condition
 from meshkit.table.dynamodb_reads import Gets, Range, Source, open_gets, query
 from meshkit.table.dynamodb_schema import prepare
@@ -22,12 +22,13 @@ from meshkit.table.dynamodb_writes import Writer
 from meshkit.table.limits import check_count, check_keys, check_operations, check_partition
 from meshkit.table.port import Item, Key, Operation, Put
 
-CONNECTIONS = 64
-DEFAULT_BACKLOG = 20_000
+# Connections: what there is most of never keeps the rest from the server.
+GETS_WIDTH, QUERIES_WIDTH, WRITES_WIDTH = 16, 16, 32
+# What can be done within half the deadline by a server that takes its time: 50 ms for each call of two writes or 100 keys.
+DEFAULT_BACKLOG = 3_000
+DEFAULT_KEYS_BACKLOG = 20_000
 # Callers wait 10 s at most, and a call of theirs may need more than one of ours.
 DEFAULT_DEADLINE = 5.0
-# DynamoDB answers within tens of milliseconds: who hears nothing for so long has lost the connection, and has time for another.
-READ_TIMEOUT = 2.0
 COST_BYTES = 4096
 
 
@@ -47,24 +48,30 @@ async def open_dynamodb(
     *,
     deadline: float = DEFAULT_DEADLINE,
     backlog: int = DEFAULT_BACKLOG,
+    keys_backlog: int = DEFAULT_KEYS_BACKLOG,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator["DynamoDbTable"]:
     """Open a table, making it when it is missing, and close it with the context: what is under way is given up.
 
-    `deadline` is for each call, in seconds. `backlog` bounds the keys that wait for their item, and apart from them the writes and
-    queries under way: each operation counts one, and one more for every 4 KiB of value. `clock` gives Unix seconds, by which
-    items expire.
+    `deadline` is for each call, in seconds. `backlog` bounds the queries under way, and apart from them the writes: each operation
+    counts one, and one more for every 4 KiB of value. `keys_backlog` bounds the keys that wait for their item. Gets, queries and
+    writes have connections of their own, and are refused when they wait for one for half the deadline. `clock` gives Unix seconds,
+    by which items expire.
 
     Raises:
         UnavailableError: there are no credentials, or the table cannot be reached, made, or used.
 
     """
     service = await find_service("dynamodb", url.access)
-    async with open_wire(service, connections=CONNECTIONS, read_timeout=READ_TIMEOUT) as wire:
-        await prepare(wire, url.table)
-        source = Source(wire, url.table, deadline, clock)
-        async with open_gets(source, backlog) as gets:
-            yield DynamoDbTable(source, gets, Writer(wire, url.table, deadline, clock), backlog)
+    async with open_wire(service, connections=GETS_WIDTH + QUERIES_WIDTH + WRITES_WIDTH) as wire:
+        gets_lane = Lane(wire, GETS_WIDTH, keys_backlog)
+        queries_lane = Lane(wire, QUERIES_WIDTH, backlog)
+        writes_lane = Lane(wire, WRITES_WIDTH, backlog)
+        await prepare(writes_lane, url.table)
+        async with open_gets(Source(gets_lane, url.table, deadline, clock)) as gets:
+            yield DynamoDbTable(
+                gets, Source(queries_lane, url.table, deadline, clock), Writer(writes_lane, url.table, deadline, clock)
+            )
 
 
 class DynamoDbTable:
@@ -73,17 +80,16 @@ class DynamoDbTable:
     A write whose caller is cancelled, or got `UnavailableError`, may still have been done.
     """
 
-    def __init__(self, source: Source, gets: Gets, writer: Writer, backlog: int) -> None:
-        self._source = source
+    def __init__(self, gets: Gets, queries: Source, writer: Writer) -> None:
         self._gets = gets
+        self._queries = queries
         self._writer = writer
-        self._backlog = backlog
-        self._under_way = 0
 
     @property
     def stats(self) -> DynamoDbStats:
         """What was done so far, and what waits."""
-        return DynamoDbStats(self._gets.keys, self._gets.batches, self._gets.unanswered, self._under_way)
+        under_way = self._queries.lane.taken + self._writer.lane.taken
+        return DynamoDbStats(self._gets.keys, self._gets.batches, self._gets.unanswered, under_way)
 
     async def get(self, key: Key) -> Item | None:
         """Give an item, or None."""
@@ -106,24 +112,14 @@ class DynamoDbTable:
             return []
         condition, values = between
         wanted = Range(KeyConditionExpression=condition, ExpressionAttributeValues=values, ScanIndexForward=not reverse)
-        with self._room(1):
-            return await query(self._source, wanted, limit)
+        with self._queries.lane.room(1):
+            return await query(self._queries, wanted, end, limit)
 
     async def write(self, *operations: Operation) -> None:
         """Do operations on different items, all or nothing; durable when it returns."""
         check_operations(operations)
-        with self._room(sum(map(_cost, operations))):
+        with self._writer.lane.room(sum(map(_cost, operations))):
             await self._writer.write(operations)
-
-    @contextmanager
-    def _room(self, cost: int) -> Iterator[None]:
-        if self._under_way >= self._backlog:
-            raise OverloadedError("too much waits for the table; try again later", reason="TABLE_BACKLOG_FULL")
-        self._under_way += cost
-        try:
-            yield
-        finally:
-            self._under_way -= cost
 
 
 def _cost(operation: Operation) -> int:

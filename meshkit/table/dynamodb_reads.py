@@ -14,10 +14,11 @@ from typing import TypedDict
 
 import msgspec
 
-from meshkit.errors import FeedmeshError, OverloadedError, UnavailableError
+from meshkit.errors import FeedmeshError, UnavailableError
 from meshkit.table.dynamodb_effort import Effort, effort, insist, unusable
 from meshkit.table.dynamodb_items import Row, RowKey, Value, is_live, item_of, key_of, row_key
-from meshkit.table.dynamodb_wire import RefusedError, Wire
+from meshkit.table.dynamodb_lane import Lane
+from meshkit.table.dynamodb_wire import RefusedError
 from meshkit.table.port import Item, Key
 
 BATCH_KEYS = 100
@@ -44,16 +45,16 @@ class _Page(msgspec.Struct, frozen=True):
 class Source:
     """What is read, with a deadline in seconds and a clock in Unix seconds."""
 
-    wire: Wire
+    lane: Lane
     table: str
     deadline: float
     clock: Callable[[], float]
 
 
 @asynccontextmanager
-async def open_gets(source: Source, backlog: int) -> AsyncIterator["Gets"]:
-    """Serve gets for the length of a block; what is under way at its end is given up. `backlog` bounds the unanswered keys."""
-    gets = Gets(source, backlog)
+async def open_gets(source: Source) -> AsyncIterator["Gets"]:
+    """Serve gets for the length of a block; what is under way at its end is given up."""
+    gets = Gets(source)
     try:
         yield gets
     finally:
@@ -63,21 +64,19 @@ async def open_gets(source: Source, backlog: int) -> AsyncIterator["Gets"]:
 class Gets:
     """Gets by key. `keys` and `batches` count since the start: their ratio tells how well gets group."""
 
-    def __init__(self, source: Source, backlog: int) -> None:
+    def __init__(self, source: Source) -> None:
         self.keys = 0
         self.batches = 0
         self._source = source
-        self._backlog = backlog
         self._waiting: dict[Key, asyncio.Future[Item | None]] = {}
         self._batches: set[asyncio.Task[None]] = set()
         self._under_way = 0
-        self._unanswered = 0
         self._turn: asyncio.Handle | None = None
 
     @property
     def unanswered(self) -> int:
         """How many keys were asked for and have no answer yet."""
-        return self._unanswered
+        return self._source.lane.taken
 
     async def get(self, keys: Iterable[Key]) -> dict[Key, Item]:
         """Give those of the items that exist.
@@ -87,13 +86,15 @@ class Gets:
             UnavailableError: there was no answer in time.
 
         """
-        if self._unanswered >= self._backlog:
-            raise OverloadedError("too many keys wait to be read; try again later", reason="TABLE_BACKLOG_FULL")
+        self._source.lane.check()
         wanted = {key: self._want(key) for key in keys}
         # Waiting this way cancels nothing: others may wait for the same keys.
         _, late = await asyncio.wait(wanted.values(), timeout=self._source.deadline)
         if late:
             raise UnavailableError("the table does not answer; try again", reason="TABLE_TIMEOUT")
+        for answer in wanted.values():
+            if isinstance(error := answer.exception(), FeedmeshError):
+                raise type(error)(error.message, reason=error.reason)  # each its own: others get the same answer
         found = {key: answer.result() for key, answer in wanted.items()}
         return {key: item for key, item in found.items() if item}
 
@@ -113,7 +114,7 @@ class Gets:
             return answer
         loop = asyncio.get_running_loop()
         answer = self._waiting[key] = loop.create_future()
-        self._unanswered += 1
+        self._source.lane.taken += 1
         if self._turn is None and self._under_way < BATCHES_UNDER_WAY:
             self._turn = loop.call_soon(self._send)
         return answer
@@ -131,7 +132,7 @@ class Gets:
 
     def _ended(self, keys: int, task: asyncio.Task[None]) -> None:
         self._batches.discard(task)
-        self._unanswered -= keys
+        self._source.lane.taken -= keys
         self._under_way -= 1
         if not task.cancelled():
             self._send()
@@ -154,14 +155,17 @@ class Gets:
             _fail(batch.values(), unusable(refusal, "BatchGetItem"))
         except FeedmeshError as error:
             _fail(batch.values(), error)
-        finally:
+        except asyncio.CancelledError:
             _fail(batch.values(), UnavailableError("the table is closed", reason="TABLE_CLOSED"))
+            raise
+        finally:  # of an error that nobody foresaw, which the loop reports
+            _fail(batch.values(), UnavailableError("the table could not do it; try again", reason="TABLE_FAILED"))
 
     async def _read(self, batch: dict[Key, asyncio.Future[Item | None]], attempts: Effort) -> None:
         """Read until every key has its answer; what was left out is asked for again, alone."""
         keys = list(batch)
         while True:
-            answer = await insist(self._source.wire, attempts, "BatchGetItem", self._request(keys), _Batch, repeatable=True)
+            answer = await insist(self._source.lane, attempts, "BatchGetItem", self._request(keys), _Batch, repeatable=True)
             table = self._source.table
             left = [key_of(key) for key in answer.unprocessed[table].keys] if table in answer.unprocessed else []
             self._settle(batch, answer.found.get(table, []), set(keys).difference(left))
@@ -188,24 +192,28 @@ class Range(TypedDict):
     ScanIndexForward: bool
 
 
-async def query(source: Source, wanted: Range, limit: int) -> list[Item]:
-    """Give up to `limit` items in order. Pages grow where expired items are in the way."""
+async def query(source: Source, wanted: Range, end: bytes | None, limit: int) -> list[Item]:
+    """Give up to `limit` items before the end, in order. Pages grow where expired items are in the way."""
     request: dict[str, object] = {"TableName": source.table, "ConsistentRead": True, **wanted}
     found: list[Item] = []
-    size = limit
+    # Backwards, the first may be the one at the end.
+    size = limit if wanted["ScanIndexForward"] or end is None else limit + 1
     async with effort(source.deadline) as attempts:
         while True:
             request["Limit"] = size = min(size, PAGE_ITEMS)
             try:
-                page = await insist(source.wire, attempts, "Query", request, _Page, repeatable=True)
+                page = await insist(source.lane, attempts, "Query", request, _Page, repeatable=True)
             except RefusedError as refusal:
                 raise unusable(refusal, "Query") from None
             now = source.clock()
-            found += [item_of(row) for row in page.rows if is_live(row, now)]
+            live = [row for row in page.rows if is_live(row, now)]
+            found += [item_of(row) for row in live if end is None or row.sort.value < end]
             if page.last is None or len(found) >= limit:
                 return found[:limit]
             request["ExclusiveStartKey"] = row_key(key_of(page.last))
-            size = max(limit - len(found), 2 * len(page.rows))
+            size = limit - len(found)
+            if len(live) < len(page.rows):
+                size = max(size, 2 * len(page.rows))
 
 
 def _fail(answers: Iterable[asyncio.Future[Item | None]], error: FeedmeshError) -> None:

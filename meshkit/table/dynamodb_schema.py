@@ -11,20 +11,23 @@ import structlog
 from meshkit.errors import FeedmeshError, UnavailableError
 from meshkit.table.dynamodb_effort import effort, insist
 from meshkit.table.dynamodb_items import EXPIRY, PARTITION, SORT
-from meshkit.table.dynamodb_wire import RefusedError, Wire
+from meshkit.table.dynamodb_lane import Lane
+from meshkit.table.dynamodb_wire import RefusedError
 
 READY_DEADLINE_S = 60.0
+PROTECTED_DEADLINE_S = 30.0
 CALL_DEADLINE_S = 5.0
 _LOOK_EVERY_S = 0.2
 _KEYS = [{"AttributeName": PARTITION, "KeyType": "HASH"}, {"AttributeName": SORT, "KeyType": "RANGE"}]
 _TYPES = [{"AttributeName": PARTITION, "AttributeType": "B"}, {"AttributeName": SORT, "AttributeType": "B"}]
 _MISSING = "ResourceNotFoundException"
+_NOT_YET = "ContinuousBackupsUnavailableException"
 _THERE_ALREADY = "ResourceInUseException"
 _log = structlog.get_logger(__name__)
 
 
-async def prepare(wire: Wire, table: str) -> None:
-    """Make the table if it is missing, and wait until it can be used, for at most a minute.
+async def prepare(lane: Lane, table: str) -> None:
+    """Make the table if it is missing, and wait for at most a minute until it can be used, and half a minute until it is protected.
 
     Raises:
         UnavailableError: it cannot be used, with a text for operators.
@@ -32,23 +35,23 @@ async def prepare(wire: Wire, table: str) -> None:
     """
     try:
         async with effort(READY_DEADLINE_S):
-            made = await _make(wire, table) if await _describe(wire, table) is None else False
-            await _until_active(wire, table)
-            await _expire(wire, table)
-            if made:
-                await _protect(wire, table)
+            if await _describe(lane, table) is None:
+                await _make(lane, table)
+            await _until_active(lane, table)
+            await _expire(lane, table)
     except (RefusedError, FeedmeshError) as error:
         raise UnavailableError(f"the table {table} cannot be used: {error}", reason="TABLE_UNUSABLE") from None
+    await _protect(lane, table)
 
 
-async def _call(wire: Wire, operation: str, **request: object) -> dict[str, Any]:
+async def _call(lane: Lane, operation: str, **request: object) -> dict[str, Any]:
     async with effort(CALL_DEADLINE_S) as attempts:
-        return await insist(wire, attempts, operation, request, dict[str, Any], repeatable=True)
+        return await insist(lane, attempts, operation, request, dict[str, Any], repeatable=True)
 
 
-async def _describe(wire: Wire, table: str) -> dict[str, Any] | None:
+async def _describe(lane: Lane, table: str) -> dict[str, Any] | None:
     try:
-        answer: dict[str, Any] = (await _call(wire, "DescribeTable", TableName=table))["Table"]
+        answer: dict[str, Any] = (await _call(lane, "DescribeTable", TableName=table))["Table"]
     except RefusedError as refusal:
         if refusal.code == _MISSING:
             return None
@@ -56,11 +59,11 @@ async def _describe(wire: Wire, table: str) -> dict[str, Any] | None:
     return answer
 
 
-async def _make(wire: Wire, table: str) -> bool:
-    """Give whether it was us who made it: others may be at it too."""
+async def _make(lane: Lane, table: str) -> None:
+    """Make the table; others may be at it too."""
     try:
         await _call(
-            wire,
+            lane,
             "CreateTable",
             TableName=table,
             KeySchema=_KEYS,
@@ -69,16 +72,15 @@ async def _make(wire: Wire, table: str) -> bool:
             SSESpecification={"Enabled": True},
         )
     except RefusedError as refusal:
-        if refusal.code == _THERE_ALREADY:
-            return False
-        raise
-    _log.info("table.made", table=table)
-    return True
+        if refusal.code != _THERE_ALREADY:
+            raise
+    else:
+        _log.info("table.made", table=table)
 
 
-async def _until_active(wire: Wire, table: str) -> None:
+async def _until_active(lane: Lane, table: str) -> None:
     while True:
-        found = await _describe(wire, table)
+        found = await _describe(lane, table)
         if found and found["TableStatus"] in {"ACTIVE", "UPDATING"}:
             break
         await asyncio.sleep(_LOOK_EVERY_S)
@@ -86,23 +88,39 @@ async def _until_active(wire: Wire, table: str) -> None:
         raise UnavailableError("it was not made by this program: its keys have to be p and s, of bytes", reason="TABLE_UNUSABLE")
 
 
-async def _expire(wire: Wire, table: str) -> None:
+async def _expire(lane: Lane, table: str) -> None:
     """Have expired items removed. Done at each start, as whoever made the table may have died before it came to this."""
-    answer = await _call(wire, "DescribeTimeToLive", TableName=table)
-    if answer["TimeToLiveDescription"].get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}:
-        return
     try:
+        answer = await _call(lane, "DescribeTimeToLive", TableName=table)
+        if answer["TimeToLiveDescription"].get("TimeToLiveStatus") in {"ENABLED", "ENABLING"}:
+            return
         wanted = {"Enabled": True, "AttributeName": EXPIRY}
-        await _call(wire, "UpdateTimeToLive", TableName=table, TimeToLiveSpecification=wanted)
+        await _call(lane, "UpdateTimeToLive", TableName=table, TimeToLiveSpecification=wanted)
     except RefusedError as refusal:
         # Another process did it in between, or an operator has to.
         _log.warning("table.expiry_not_switched_on", table=table, problem=str(refusal))
 
 
-async def _protect(wire: Wire, table: str) -> None:
-    """Switch point-in-time recovery on for a table that we made. Where it cannot be, the table is usable all the same."""
+async def _protect(lane: Lane, table: str) -> None:
+    """Switch point-in-time recovery on, at each start too. Where it cannot be, the table is usable all the same."""
     try:
-        wanted = {"PointInTimeRecoveryEnabled": True}
-        await _call(wire, "UpdateContinuousBackups", TableName=table, PointInTimeRecoverySpecification=wanted)
+        async with effort(PROTECTED_DEADLINE_S) as attempts:
+            while refusal := await _recover(lane, table):
+                await attempts.pause(refusal.code, str(refusal))
+    except (RefusedError, FeedmeshError) as error:
+        _log.warning("table.recovery_not_switched_on", table=table, problem=str(error))
+
+
+async def _recover(lane: Lane, table: str) -> RefusedError | None:
+    """Give the refusal of an engine that cannot do it yet, which AWS cannot for a while after a table was made."""
+    try:
+        answer = await _call(lane, "DescribeContinuousBackups", TableName=table)
+        found = answer.get("ContinuousBackupsDescription", {}).get("PointInTimeRecoveryDescription", {})
+        if found.get("PointInTimeRecoveryStatus") != "ENABLED":
+            wanted = {"PointInTimeRecoveryEnabled": True}
+            await _call(lane, "UpdateContinuousBackups", TableName=table, PointInTimeRecoverySpecification=wanted)
     except RefusedError as refusal:
-        _log.warning("table.recovery_not_switched_on", table=table, problem=str(refusal))
+        if refusal.code != _NOT_YET:
+            raise
+        return refusal
+    return None

@@ -6,29 +6,30 @@ tells whether a request that failed can have been carried out, which decides whe
 
 import asyncio
 import io
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.exceptions import BotoCoreError
 from botocore.utils import get_environ_proxies
 
-from meshkit.aws import CONNECT_TIMEOUT_S, KEEPALIVE_S, Service
+from meshkit.aws import CONNECT_TIMEOUT_S, CREDENTIALS_ERRORS, KEEPALIVE_S, Service
 from meshkit.errors import UnavailableError
 from meshkit.table.dynamodb_items import Row
+from meshkit.table.dynamodb_signing import Signer, open_signer
 
 T = TypeVar("T")
 THROTTLED = frozenset(
     {"ProvisionedThroughputExceededException", "RequestLimitExceeded", "ThrottlingException", "ThrottlingError", "Throttling"}
 )
 CONTENDED = frozenset({"TransactionConflictException", "TransactionInProgressException"})
+# So long may what was sent stay without a sign that it arrived.
+LOST_AFTER_MS = 2000
 _API = "DynamoDB_20120810."
 _OK = 200
 _LONG_BYTES = 256 * 1024
@@ -69,24 +70,41 @@ class UnansweredError(Exception):
 
 
 @asynccontextmanager
-async def open_wire(service: Service, *, connections: int, read_timeout: float) -> AsyncIterator["Wire"]:
-    """Keep up to so many connections for the length of a block. The timeout (seconds) is for each wait for the server."""
+async def open_wire(service: Service, *, connections: int) -> AsyncIterator["Wire"]:
+    """Keep up to so many connections for the length of a block.
+
+    How long to wait for an answer is the caller's to say: a server that is slow would only get slower by being asked again.
+    A connection whose other end is gone fails after 2 s.
+    """
     secure = urlsplit(service.url).scheme == "https"
     trust = await asyncio.to_thread(ssl.create_default_context, cafile=service.ca_bundle) if secure else False
-    async with aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEPALIVE_S, ssl=trust),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=read_timeout),
-        proxy=get_environ_proxies(service.url).get(urlsplit(service.url).scheme),
-        skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
-    ) as session:
-        yield Wire(service, session)
+    connector = aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEPALIVE_S, ssl=trust, socket_factory=_socket)
+    async with (
+        open_signer(service) as signer,
+        aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S),
+            proxy=get_environ_proxies(service.url).get(urlsplit(service.url).scheme),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+        ) as session,
+    ):
+        yield Wire(service.url, signer, session)
+
+
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Make a socket that tells a slow server, whose kernel goes on taking what is sent, from one that is gone, where it can."""
+    made = socket.socket(*address[:3])
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LOST_AFTER_MS)
+    return made
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
     """Sends requests, once each. See `open_wire`."""
 
-    service: Service
+    url: str
+    signer: Signer
     session: aiohttp.ClientSession
 
     async def call(self, operation: str, request: Mapping[str, object], answer: type[T]) -> T:
@@ -105,7 +123,7 @@ class Wire:
         data = io.BytesIO(body) if len(body) > _LONG_BYTES else body
         headers = await self._sign(operation, body)
         try:
-            async with self.session.post(self.service.url, data=data, headers=headers) as response:
+            async with self.session.post(self.url, data=data, headers=headers) as response:
                 content = await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise UnansweredError(str(error), sent=False) from None
@@ -120,13 +138,10 @@ class Wire:
 
     async def _sign(self, operation: str, body: bytes) -> dict[str, str]:
         target = {"X-Amz-Target": _API + operation, "Content-Type": "application/x-amz-json-1.0"}
-        request = AWSRequest("POST", self.service.url, target, body)
         try:
-            credentials: Any = await self.service.credentials.get_frozen_credentials()
-        except BotoCoreError as error:  # of a role, whose credentials come from another service and end
+            return await self.signer.sign(target, body)
+        except CREDENTIALS_ERRORS as error:
             raise UnansweredError(f"no credentials: {error}", sent=False) from None
-        SigV4Auth(credentials, "dynamodb", self.service.region).add_auth(request)
-        return dict(request.headers.items())
 
 
 def _failure(status: int, content: bytes) -> RefusedError | UnansweredError:

@@ -12,8 +12,9 @@ from uuid import uuid4
 
 from meshkit.table.dynamodb_effort import Effort, effort, insist, unusable
 from meshkit.table.dynamodb_items import is_live
+from meshkit.table.dynamodb_lane import Lane
 from meshkit.table.dynamodb_operations import CHECK, request
-from meshkit.table.dynamodb_wire import CONTENDED, THROTTLED, Reason, RefusedError, Wire
+from meshkit.table.dynamodb_wire import CONTENDED, THROTTLED, Reason, RefusedError
 from meshkit.table.port import Add, ConditionFailedError, Operation
 
 _CONDITION_ERRORS = frozenset({"ConditionalCheckFailedException", "TransactionCanceledException"})
@@ -30,7 +31,7 @@ _PASSING: Mapping[str, str] = {
 class Writer:
     """Does writes. The deadline is in seconds for each, the clock gives Unix seconds."""
 
-    wire: Wire
+    lane: Lane
     table: str
     deadline: float
     clock: Callable[[], float]
@@ -45,14 +46,16 @@ class Writer:
             UnavailableError: not done in time; if it was sent, it may still have been done.
 
         """
-        anew: AbstractSet[int] = frozenset()
+        expired: set[int] = set()
         async with effort(self.deadline) as attempts:
-            while reasons := await self._attempt(operations, anew, now := self.clock(), attempts):
-                anew ^= await _judge(operations, reasons, now, anew, attempts)
+            while reasons := await self._attempt(operations, expired, now := self.clock(), attempts):
+                await _judge(operations, reasons, now, expired, attempts)
 
-    async def _attempt(self, operations: Sequence[Operation], anew: AbstractSet[int], now: float, attempts: Effort) -> list[Reason]:
-        """Write once, and give why not, if not. Additions in `anew` are to find an expired item."""
-        parts = [request(self.table, operation, now, anew=index in anew) for index, operation in enumerate(operations)]
+    async def _attempt(
+        self, operations: Sequence[Operation], expired: AbstractSet[int], now: float, attempts: Effort
+    ) -> list[Reason]:
+        """Write once, and give why not, if not. The additions in `expired` are to find an expired item, and to start it anew."""
+        parts = [request(self.table, operation, now, anew=index in expired) for index, operation in enumerate(operations)]
         kind, only = parts[0]
         if len(parts) == 1 and kind != CHECK:
             return await self._send(f"{kind}Item", only, attempts, repeatable=False)
@@ -62,7 +65,7 @@ class Writer:
 
     async def _send(self, name: str, what: Mapping[str, object], attempts: Effort, *, repeatable: bool) -> list[Reason]:
         try:
-            await insist(self.wire, attempts, name, what, dict[str, Any], repeatable=repeatable)
+            await insist(self.lane, attempts, name, what, dict[str, Any], repeatable=repeatable)
         except RefusedError as refusal:
             if refusal.code not in _CONDITION_ERRORS:
                 raise unusable(refusal, name) from None
@@ -71,13 +74,12 @@ class Writer:
 
 
 async def _judge(
-    operations: Sequence[Operation], reasons: Sequence[Reason], now: float, anew: AbstractSet[int], attempts: Effort
-) -> AbstractSet[int]:
-    """Give the additions that found an item expired where they expected a live one, or live where they expected an expired one.
+    operations: Sequence[Operation], reasons: Sequence[Reason], now: float, expired: set[int], attempts: Effort
+) -> None:
+    """Return when the write may be tried again: after a pause, if it is for others that came first.
 
-    Returns when the write may be tried again: after a pause, if it is for others that came first.
+    `expired` are the additions that expected to find an expired item; it is brought up to date.
     """
-    turned = set()
     for index, (operation, reason) in enumerate(zip(operations, reasons, strict=True)):
         if reason.code == "None":
             continue
@@ -88,8 +90,9 @@ async def _judge(
             raise unusable(RefusedError(reason.code, reason.text, []), "TransactWriteItems")
         if not isinstance(operation, Add):
             raise ConditionFailedError(index)
-        expired = reason.item is not None and not is_live(reason.item, now)
-        if expired == (index in anew):
+        if index in expired:
+            expired.remove(index)  # others made it anew, or removed it
+        elif reason.item is not None and not is_live(reason.item, now):
+            expired.add(index)
+        else:
             raise ValueError("a number has to fit in 64 bits with a sign")
-        turned.add(index)
-    return turned

@@ -1,9 +1,9 @@
 """Keep a table's limits in one place, so that every engine refuses the same things."""
 
-import math
 from collections.abc import Iterable, Sequence
 
 from meshkit.table.port import (
+    MAX_EXPIRES_AT,
     MAX_OPERATIONS,
     MAX_PARTITION_BYTES,
     MAX_SORT_BYTES,
@@ -66,8 +66,8 @@ def _check_operation(operation: Operation) -> None:
     if isinstance(operation, Put):
         if len(operation.value) > MAX_VALUE_BYTES:
             raise ValueError(f"a value has at most {MAX_VALUE_BYTES} bytes, not {len(operation.value)}")
-        if not math.isfinite(operation.expires_at or 0):
-            raise ValueError("an item expires at some time, or never: at None")
+        if not 0 <= (operation.expires_at or 0) <= MAX_EXPIRES_AT:
+            raise ValueError(f"an item expires at some time from 0 to {MAX_EXPIRES_AT}, or never: at None")
     if isinstance(operation, Add):
         check_number(operation.amount)
 

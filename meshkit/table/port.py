@@ -14,6 +14,8 @@ MAX_PARTITION_BYTES = 2048
 MAX_SORT_BYTES = 1024
 MAX_VALUE_BYTES = 350_000
 MAX_WRITE_BYTES = 3_000_000
+# The end of the year 9999.
+MAX_EXPIRES_AT = 253_402_300_799
 
 
 class Key(NamedTuple):
@@ -54,7 +56,7 @@ Condition = Existence | AtVersion | None
 class Put:
     """Write an item whole; its number becomes 0. `expires_at` hides and later removes it.
 
-    It is in Unix seconds, and an engine may round it up to a full second.
+    It is in Unix seconds, from 0 to the end of the year 9999, and an engine may round it up to a full second.
     """
 
     key: Key
@@ -104,7 +106,7 @@ class Table(Protocol):
     A read of several items is not of one moment: of a write that is done meanwhile it may see some items and not yet others.
 
     Every method raises `meshkit.errors.UnavailableError` when the engine does not answer in time, `OverloadedError` when too much
-    waits for it already, and `ValueError` for keys, values or counts outside their limits.
+    waits for it already, and `ValueError` for keys, values, times or counts outside their limits.
     """
 
     async def get(self, key: Key) -> Item | None:
@@ -124,7 +126,8 @@ class Table(Protocol):
     async def write(self, *operations: Operation) -> None:
         """Do 1 to 100 operations on different items, all or nothing; durable when it returns.
 
-        Keys and values together have at most 3,000,000 bytes. After `UnavailableError` the write may have been done, or may yet be.
+        Keys and values together have at most 3,000,000 bytes. After `UnavailableError` the write may have been done, or may yet be;
+        after every other error it was not.
 
         Raises:
             ConditionFailedError: a condition did not hold.

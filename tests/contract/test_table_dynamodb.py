@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import itertools
+import random
+import socket
 import time
 from base64 import b64decode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -12,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiobotocore.credentials import AioCredentials
 
-from meshkit.aws import Access, TableUrl
+from meshkit.aws import Access, Service, TableUrl
 from meshkit.errors import OverloadedError, UnavailableError
-from meshkit.table.dynamodb import DynamoDbTable, open_dynamodb
+from meshkit.table.dynamodb import WRITES_WIDTH, DynamoDbTable, open_dynamodb
 from meshkit.table.dynamodb_reads import BATCH_KEYS, BATCHES_UNDER_WAY
+from meshkit.table.dynamodb_wire import UnansweredError, open_wire
 from meshkit.table.port import Add, Existence, Item, Key, Put
 from tests.contract.dynamodb_proxy import Call, Fault, LostError, Proxy, RefusedError, proxy_to
 
@@ -111,10 +115,17 @@ async def test_a_transaction_that_others_were_in_the_way_of_is_done_later(table:
     ],
 )
 async def test_a_server_that_never_has_room_is_overloaded(
-    open_through: Open, proxy: Proxy, action: str, error: Callable[[], Exception], reason: str
+    open_through: Open,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+    action: str,
+    error: Callable[[], Exception],
+    reason: str,
 ) -> None:
-    """When the deadline comes the caller hears that there was too much to do, having asked ever more seldom."""
-    async with open_through(deadline=0.8) as table:
+    """When the deadline comes in a pause the caller hears that there was too much to do, having asked ever more seldom."""
+    # Full pauses end after 25, 75, 175, 375, 775 and 1575 ms: the deadline, of which a get has half, is far from those.
+    monkeypatch.setattr(random, "uniform", lambda _least, most: most)
+    async with open_through(deadline=1.1) as table:
         proxy.calls.clear()
         proxy.fault = first(10_000, error)
         before = time.monotonic()
@@ -281,7 +292,7 @@ async def test_gets_wait_together_while_batches_are_under_way(open_through: Open
         arrived.release()
         await held.wait()
 
-    async with open_through(backlog=BATCHES_UNDER_WAY + 2 * BATCH_KEYS) as table:
+    async with open_through(keys_backlog=BATCHES_UNDER_WAY + 2 * BATCH_KEYS) as table:
         proxy.calls.clear()
         proxy.fault = fault
         readers = []
@@ -384,10 +395,9 @@ async def test_too_many_writes_are_refused(open_through: Open, proxy: Proxy) -> 
         proxy.fault = fault
         large = asyncio.create_task(table.write(Put(KEY, b"v" * 4096 * 10)))
         await arrived.wait()
-        for refused in (table.write(Add(OTHER, 1)), table.query(b"p", limit=1)):
-            with pytest.raises(OverloadedError) as failure:
-                await refused
-            assert failure.value.reason == "TABLE_BACKLOG_FULL"
+        with pytest.raises(OverloadedError) as failure:
+            await table.write(Add(OTHER, 1))
+        assert failure.value.reason == "TABLE_BACKLOG_FULL"
         assert len(proxy.calls) == 1
         held.set()
         await large
@@ -428,3 +438,126 @@ async def test_a_counter_that_expires_between_attempts_is_still_counted_right(op
     assert found
     assert found.number == 8
     assert proxy.operations()[:-1] == ["UpdateItem"] * 5
+
+
+async def test_writes_that_pile_up_are_shed_unsent_and_never_in_the_way_of_reads(open_through: Open, proxy: Proxy) -> None:
+    """Behind writes that hang others wait for half the deadline, and were not done; gets and queries have their own connections."""
+    silence = asyncio.Event()
+
+    async def fault(call: Call) -> None:
+        if call.operation == "UpdateItem":
+            await silence.wait()
+
+    async with open_through(deadline=2.0) as table:
+        proxy.calls.clear()
+        proxy.fault = fault
+        before = time.monotonic()
+        writes = [asyncio.create_task(table.write(Add(Key(b"p", b"%d" % number), 1))) for number in range(2 * WRITES_WIDTH)]
+        await asyncio.sleep(0)
+        assert await table.get(KEY) is None
+        assert await table.query(b"p", limit=1) == []
+        outcomes = await asyncio.gather(*writes[WRITES_WIDTH:], return_exceptions=True)
+        assert [getattr(outcome, "reason", outcome) for outcome in outcomes] == ["TABLE_BACKLOG_FULL"] * WRITES_WIDTH
+        assert time.monotonic() - before < 1.8
+        outcomes = await asyncio.gather(*writes[:WRITES_WIDTH], return_exceptions=True)
+        assert [getattr(outcome, "reason", outcome) for outcome in outcomes] == ["TABLE_TIMEOUT"] * WRITES_WIDTH
+        assert proxy.operations().count("UpdateItem") == WRITES_WIDTH
+        silence.set()
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+async def test_time_that_ends_during_an_attempt_leaves_it_open(open_through: Open, proxy: Proxy, action: str) -> None:
+    """Whatever was wrong before, what is under way when time is up may be done: that is no refusal."""
+    silence = asyncio.Event()
+
+    async def fault(_call: Call) -> None:
+        if len(proxy.calls) == 1:
+            raise RefusedError("ThrottlingException")
+        await silence.wait()
+
+    async with open_through(deadline=1.0) as table:
+        proxy.calls.clear()
+        proxy.fault = fault
+        with pytest.raises(UnavailableError) as failure:
+            await ACTIONS[action][1](table)
+        assert failure.value.reason == "TABLE_TIMEOUT"
+        assert len(proxy.calls) == 2
+        silence.set()
+
+
+async def test_a_transaction_that_was_lost_is_never_a_refusal(open_through: Open, proxy: Proxy) -> None:
+    """A transaction whose answer was lost, and that was throttled from then on, may have been done."""
+
+    async def fault(call: Call) -> None:
+        if len(proxy.calls) == 1:
+            await call.forward()
+            raise LostError
+        raise RefusedError("ThrottlingException")
+
+    async with open_through(deadline=0.5) as table:
+        proxy.calls.clear()
+        proxy.fault = fault
+        with pytest.raises(UnavailableError):
+            await ACTIONS["transaction"][1](table)
+    assert len(proxy.calls) > 1
+
+
+async def test_a_slow_server_is_not_asked_twice(table: DynamoDbTable, proxy: Proxy) -> None:
+    """An answer that takes seconds is waited for: asking again would make the server slower still."""
+
+    async def fault(_call: Call) -> None:
+        await asyncio.sleep(2.2)
+
+    proxy.fault = fault
+    await asyncio.gather(*(act(table) for name, (_, act) in ACTIONS.items() if name != "write"))
+    assert sorted(proxy.operations()) == ["BatchGetItem", "Query", "TransactWriteItems"]
+
+
+async def test_a_connection_whose_other_end_is_gone_is_given_up() -> None:
+    """What nobody takes from the connection for two seconds counts as lost, so that there is time for another attempt."""
+    with socket.socket() as nobody:
+        nobody.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        nobody.bind(("127.0.0.1", 0))
+        nobody.listen()
+        service = Service(f"http://127.0.0.1:{nobody.getsockname()[1]}", "us-east-1", AioCredentials("K", "S"), None)
+        async with open_wire(service, connections=1) as wire, asyncio.timeout(5):
+            with pytest.raises(UnansweredError) as failure:
+                await wire.call("Query", {"much": "x" * 8_000_000}, dict[str, Any])
+    assert failure.value.sent
+
+
+async def test_a_page_is_no_larger_than_what_is_missing(table: DynamoDbTable, proxy: Proxy) -> None:
+    """A query of more than one page asks in the end for the rest only, and backwards from an item for one page."""
+    for begin in range(0, 1100, 100):
+        await table.write(*(Put(Key(b"p", b"%04d" % number), b"") for number in range(begin, begin + 100)))
+    proxy.calls.clear()
+    assert len(await table.query(b"p", limit=1001)) == 1001
+    assert [body["Limit"] for _, body in proxy.calls] == [1000, 1]
+    proxy.calls.clear()
+    found = await table.query(b"p", start=b"0", end=b"0500", limit=2, reverse=True)
+    assert [item.key.sort for item in found] == [b"0499", b"0498"]
+    assert proxy.operations() == ["Query"]
+
+
+async def test_everybody_gets_an_error_of_their_own(table: DynamoDbTable, proxy: Proxy) -> None:
+    """Those who share a batch, and even a key, do not share the error's traceback."""
+    proxy.fault = first(1, lambda: RefusedError("AccessDeniedException"))
+    errors = await asyncio.gather(table.get(KEY), table.get(KEY), table.get(OTHER), return_exceptions=True)
+    assert [getattr(error, "reason", error) for error in errors] == ["TABLE_FAILED"] * 3
+    assert len({id(error) for error in errors}) == 3
+    assert len(proxy.calls) == 1
+
+
+async def test_a_fault_of_ours_is_not_called_a_closed_table(open_through: Open) -> None:
+    """An error that nobody foresaw fails the gets it hits, and is reported; the next are served."""
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+    times: list[float] = []
+    async with open_through(clock=lambda: times[0]) as table:
+        with pytest.raises(UnavailableError) as failure:
+            await table.get(KEY)
+        assert failure.value.reason == "TABLE_FAILED"
+        times.append(time.time())
+        assert await table.get(KEY) is None
+    gc.collect()
+    assert [type(context["exception"]) for context in complaints] == [IndexError]

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -17,6 +18,7 @@ from meshkit.aws import Access, TableUrl, find_service, open_client
 from meshkit.errors import UnavailableError
 from meshkit.ministack import SECRET_KEY
 from meshkit.sockets import free_port
+from meshkit.table import dynamodb_schema
 from meshkit.table.dynamodb import open_dynamodb
 from meshkit.table.port import Add, Item, Key, Put
 from tests.contract.dynamodb_proxy import Call, Proxy, RefusedError, proxy_to
@@ -50,8 +52,8 @@ def url_of(access: Access, table: str) -> str:
     return f"dynamodb://{credentials}@{access.region}/{table}?endpoint_url={quote(access.endpoint_url or '', safe='')}"
 
 
-async def test_a_missing_table_is_made(dynamodb: Access, tmp_path: Path) -> None:
-    """A new table is paid by request and encrypted, removes expired items, and asks for point-in-time recovery."""
+async def test_a_missing_table_is_made(request: pytest.FixtureRequest, dynamodb: Access, tmp_path: Path) -> None:
+    """A new table is paid by request and encrypted, removes expired items, and has point-in-time recovery."""
     async with proxy_to(dynamodb) as proxy:
         async with open_dynamodb(TableUrl(proxy.access, tmp_path.name)):
             pass
@@ -62,7 +64,10 @@ async def test_a_missing_table_is_made(dynamodb: Access, tmp_path: Path) -> None
     assert found["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
     assert expiry["TimeToLiveDescription"] == {"TimeToLiveStatus": "ENABLED", "AttributeName": "e"}
     assert calls["CreateTable"]["SSESpecification"] == {"Enabled": True}
-    assert calls["UpdateContinuousBackups"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    if request.node.callspec.params["dynamodb"] == "dynamodb-local":
+        assert "DescribeContinuousBackups" in calls  # which it does not know
+    else:
+        assert calls["UpdateContinuousBackups"]["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
 
 
 def test_several_processes_may_make_it_at_once(dynamodb: Access, tmp_path: Path) -> None:
@@ -95,29 +100,69 @@ async def test_who_comes_second_does_not_make_it(proxy: Proxy, tmp_path: Path) -
     proxy.fault = fault
     async with open_dynamodb(url) as table:
         await table.write(Add(KEY, 1))
-    assert "UpdateTimeToLive" in proxy.operations()
-    assert "UpdateContinuousBackups" not in proxy.operations()
+    assert {"UpdateTimeToLive", "DescribeContinuousBackups"} <= set(proxy.operations())
 
 
-async def test_expiry_is_switched_on_where_it_was_not(proxy: Proxy, tmp_path: Path) -> None:
-    """A process that died between making the table and the rest leaves a table that the next start completes."""
+UPKEEP = ("DescribeTimeToLive", "UpdateTimeToLive", "DescribeContinuousBackups", "UpdateContinuousBackups")
+
+
+@pytest.mark.parametrize("denied", UPKEEP)
+async def test_what_may_not_be_switched_on_is_left_to_a_later_start(
+    request: pytest.FixtureRequest, proxy: Proxy, tmp_path: Path, denied: str
+) -> None:
+    """Expiry and recovery that one start could not switch on hold up nothing, and the next completes them, once."""
+    if request.node.callspec.params["dynamodb"] == "dynamodb-local" and "Backups" in denied:
+        request.applymarker(pytest.mark.xfail(reason="DynamoDB Local has no point-in-time recovery", strict=True))
     url = TableUrl(proxy.access, tmp_path.name)
 
     async def fault(call: Call) -> None:
-        if call.operation == "DescribeTimeToLive":
+        if call.operation == denied:
             raise RefusedError("AccessDeniedException")
 
     proxy.fault = fault
-    with pytest.raises(UnavailableError, match=r"cannot be used: AccessDeniedException"):
+    async with open_dynamodb(url) as table:
+        await table.write(Add(KEY, 1))
+    assert proxy.operations().count(denied) == 1
+    proxy.fault = None
+    update = denied.replace("Describe", "Update")
+    for expected in (1, 0):
+        proxy.calls.clear()
         async with open_dynamodb(url):
             pass
-    proxy.fault = None
-    async with open_dynamodb(url):
+        assert proxy.operations().count(update) == expected
+
+
+async def test_recovery_that_the_engine_cannot_do_yet_is_asked_for_again(proxy: Proxy, tmp_path: Path) -> None:
+    """A new table's backups take AWS a while: the start waits for them."""
+    answers = iter([True, True, False])
+
+    async def fault(call: Call) -> dict[str, Any] | None:
+        if call.operation == "DescribeContinuousBackups":
+            return {"ContinuousBackupsDescription": {"ContinuousBackupsStatus": "DISABLED"}}
+        if call.operation == "UpdateContinuousBackups":
+            if next(answers):
+                raise RefusedError("ContinuousBackupsUnavailableException")
+            return {}
+        return None
+
+    proxy.fault = fault
+    async with open_dynamodb(TableUrl(proxy.access, tmp_path.name)):
         pass
-    assert proxy.operations().count("UpdateTimeToLive") == 1
-    async with open_dynamodb(url):
-        pass
-    assert proxy.operations().count("UpdateTimeToLive") == 1
+    assert proxy.operations().count("UpdateContinuousBackups") == 3
+
+
+async def test_recovery_that_never_comes_holds_up_no_start(proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table whose backups stay unavailable for the time that a start has for it is used without."""
+    monkeypatch.setattr(dynamodb_schema, "PROTECTED_DEADLINE_S", 0.3)
+
+    async def fault(call: Call) -> None:
+        if call.operation == "DescribeContinuousBackups":
+            raise RefusedError("ContinuousBackupsUnavailableException")
+
+    proxy.fault = fault
+    async with open_dynamodb(TableUrl(proxy.access, tmp_path.name)) as table:
+        await table.write(Add(KEY, 1))
+    assert proxy.operations().count("DescribeContinuousBackups") > 1
 
 
 async def test_a_table_of_somebody_else_is_refused(dynamodb: Access, tmp_path: Path) -> None:

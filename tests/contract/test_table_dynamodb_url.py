@@ -17,7 +17,7 @@ from meshkit.engines import open_table
         ),
         (
             "dynamodb://K:S@us-east-1/feed?endpoint_url=http%3A%2F%2Flocalhost%3A8000%2F",
-            TableUrl(Access("us-east-1", "http://localhost:8000/", "K", "S"), "feed"),
+            TableUrl(Access("us-east-1", "http://localhost:8000", "K", "S"), "feed"),
         ),
     ],
 )

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from meshkit.table.port import (
+    MAX_EXPIRES_AT,
     MAX_SORT_BYTES,
     MAX_VALUE_BYTES,
     MAX_WRITE_BYTES,
@@ -105,11 +106,13 @@ async def test_the_largest_write_is_taken_and_a_larger_one_refused(table: Table)
     assert [item.value for item in await table.query(b"p", limit=count)] == values
 
 
-@pytest.mark.parametrize("expires_at", [float("inf"), float("nan")])
+@pytest.mark.parametrize("expires_at", [float("inf"), float("nan"), -1.0, 1e300, MAX_EXPIRES_AT + 1])
 async def test_an_item_expires_at_a_time(table: Table, expires_at: float) -> None:
-    """A time that is no time is a programming error."""
+    """A time that is no time, or too far away for some engine, is a programming error; the last one is taken."""
     with pytest.raises(ValueError, match=r"expires"):
         await table.write(Put(KEY, b"", expires_at=expires_at))
+    await table.write(Put(KEY, b"", expires_at=MAX_EXPIRES_AT))
+    assert await table.get(KEY)
 
 
 @pytest.mark.parametrize("others", [[], [Put(OTHER, b"")]])
