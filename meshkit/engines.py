@@ -16,6 +16,10 @@ from meshkit.table.port import Table
 from meshkit.table.sqlite import open_sqlite
 
 _GATEWAY = "http://127.0.0.1:8080"
+_QUEUE_URLS = (
+    "the queue's URL is wrong: right is memory://, amqp://user:password@host:port/vhost or amqps://…, "
+    "with # / ? and @ in the password as %23 %2F %3F and %40"
+)
 _log = structlog.get_logger(__name__)
 
 
@@ -45,13 +49,14 @@ def open_queue(url: str) -> AbstractAsyncContextManager[Queue]:
     That is `amqp://USER:PASSWORD@HOST:PORT/VHOST`, or `amqps://` with TLS. It need not be there yet. Raises ValueError for another
     URL, without repeating it: it may hold a secret.
     """
-    if urlsplit(url).scheme in ("amqp", "amqps"):
+    if url.startswith(("amqp:", "amqps:")):
+        _check_amqp(url)
         # Not with the others: a mesh in one process never loads RabbitMQ's client.
         from meshkit.queue.rabbitmq import open_rabbitmq  # noqa: PLC0415
 
         return open_rabbitmq(url)
     if url != "memory://":
-        raise ValueError("a queue is memory://, amqp://user:password@host:port/vhost or amqps://…")
+        raise ValueError(_QUEUE_URLS)
     _log.warning("memory:// reaches only this process: events for services elsewhere wait in the outbox")
     return MemoryQueue()
 
@@ -68,3 +73,13 @@ def open_media(url: str, *, public_url: str, secret: bytes) -> AbstractAsyncCont
     from meshkit.media.s3 import open_s3  # noqa: PLC0415
 
     return open_s3(parse_s3_url(url), public_url=public_url)
+
+
+def _check_amqp(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        right = bool(parts.hostname) and parts.port != 0 and not parts.fragment and "@" not in parts.path + parts.query
+    except ValueError:  # which repeats a part of the URL
+        right = False
+    if not right:
+        raise ValueError(_QUEUE_URLS)

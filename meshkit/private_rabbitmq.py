@@ -19,6 +19,8 @@ USER = "feedmesh"
 _HOMES = (Path("/usr/lib/rabbitmq/bin"), Path("/opt/homebrew/opt/rabbitmq/sbin"), Path("/usr/local/opt/rabbitmq/sbin"))
 _INSTALL = "RabbitMQ is not installed. On Debian: sudo scripts/install-engines. Elsewhere install rabbitmq-server 3.10 or later"
 _READY_SECONDS = 60.0
+# A message whose pause ended while its work queue was full or missing is tried again after so many milliseconds, not after 180,000.
+_ADVANCED = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 10000}]}].\n"
 _STOP_SECONDS = 20.0
 
 
@@ -90,6 +92,7 @@ def _configure(node: _Node) -> None:
     path = node.folder / "rabbitmq.conf"
     path.touch(mode=0o600)
     path.write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
+    (node.folder / "advanced.config").write_text(_ADVANCED)
     (node.folder / "enabled_plugins").write_text("[].\n")
     _secret(node.folder / ".erlang.cookie")
     (node.folder / ".erlang.cookie").chmod(0o400)
@@ -106,6 +109,7 @@ def _environment(node: _Node) -> Mapping[str, str]:
         "RABBITMQ_MNESIA_BASE": str(node.folder / "data"),
         "RABBITMQ_LOG_BASE": str(node.folder / "log"),
         "RABBITMQ_CONFIG_FILE": str(node.folder / "rabbitmq.conf"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(node.folder / "advanced.config"),
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(node.folder / "enabled_plugins"),
         "RABBITMQ_PID_FILE": str(node.folder / "pid"),
         "RABBITMQ_CONF_ENV_FILE": os.devnull,

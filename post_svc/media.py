@@ -1,17 +1,21 @@
 """What a picture or a video is on its way from being announced to being shown."""
 
+import hmac
 import secrets
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Self
 
 from meshkit.errors import NotFoundError, invalid_field
 from meshkit.media.port import PUBLISHED, UPLOADS, Stored
 from meshkit.media.types import BY_CONTENT_TYPE
 
+_SECRET_LENGTH = 32  # hexadecimal digits
+
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An announced or published file. The secret is in its public URL, so that who knows one URL cannot guess another."""
+    """An announced or published file. The secret of a published one is in its URL: who knows one URL cannot guess another."""
 
     media_id: int
     user_id: int
@@ -22,11 +26,12 @@ class Media:
     @classmethod
     def new(cls, media_id: int, user_id: int, expected: Stored) -> Self:
         """Make media as it is announced."""
-        return cls(media_id, user_id, expected, secrets.token_hex(16))
+        return cls(media_id, user_id, expected, secrets.token_hex(_SECRET_LENGTH // 2))
 
-    def published(self) -> Self:
-        """Give the media as it is from then on."""
-        return replace(self, ready=True)
+    def published(self, version: str) -> Self:
+        """Give the media as it is once this version of its upload is published: under a key that no other version has."""
+        secret = hmac.new(self.secret.encode(), version.encode(), sha256).hexdigest()[:_SECRET_LENGTH]
+        return replace(self, secret=secret, ready=True)
 
     @property
     def upload_key(self) -> str:
@@ -35,7 +40,7 @@ class Media:
 
     @property
     def key(self) -> str:
-        """Where it is published."""
+        """Where it is published, once it is."""
         return f"{PUBLISHED}{self.user_id}/{self.media_id}-{self.secret}.{self._extension}"
 
     @property

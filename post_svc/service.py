@@ -51,13 +51,16 @@ class PostService:
             AlreadyExistsError: the request id was used for another request.
 
         """
-        # Media is looked at before the write, which finds repeats: those come first, whatever became of their media.
-        if media_urls and request and (made := await self._made_by(request)):
-            return made
-        draft = Draft(content, await self._attachments.keys(author_id, media_urls, "media_urls"))
-        post = Post.new(self._ids.next(), author_id, draft)
-        made = await self._commit(self._posts.creation(post), PostCreated(post.post_id, author_id), request, post)
-        return made or await self.create(author_id, content, media_urls, request)
+        for _ in range(_TRIES):
+            # Media is looked at before the write, which finds repeats: those come first, whatever became of their media.
+            if media_urls and request and (made := await self._made_by(request)):
+                return made
+            draft = Draft(content, await self._attachments.keys(author_id, media_urls, "media_urls"))
+            post = Post.new(self._ids.next(), author_id, draft)
+            created = PostCreated(post.post_id, author_id)
+            if made := await self._commit(self._posts.creation(post), created, request, post):
+                return made
+        raise _too_many_changes()
 
     async def get(self, post_id: int) -> Post:
         """Give a post. Raises NotFoundError."""

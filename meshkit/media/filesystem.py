@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from meshkit.errors import UnavailableError
 from meshkit.media.folder import MediaFolder
-from meshkit.media.port import PUBLISHED, Stored, Upload, check_upload, type_of
+from meshkit.media.port import PUBLISHED, Arrived, Stored, Upload, check_arrival, check_publication, check_upload
 from meshkit.media.signing import UploadSigner
 
 DEFAULT_DEADLINE = 5.0
@@ -60,14 +60,19 @@ class FileMedia:
         headers = {"content-type": expected.content_type, "content-length": str(expected.size)}
         return Upload(f"{self._public_url}/{PUBLISHED}{key}?{query}", headers)
 
-    async def publish(self, upload: str, key: str, expected: Stored) -> None:
-        """Publish an upload once."""
-        await self._do(partial(self._folder.publish, upload, key, expected))
+    async def arrived(self, upload: str, expected: Stored) -> Arrived:
+        """Tell what has arrived. Its name tells the type: the edge app took no other."""
+        check_arrival(upload, expected)
+        return await self._do(partial(self._folder.arrived, upload, expected))
 
-    async def inspect(self, key: str) -> Stored | None:
-        """Tell what is under a key. Its name tells the type: the edge app took no other."""
-        size = await self._do(partial(self._folder.size, key))
-        return None if size is None else Stored(type_of(key).content_type, size)
+    async def publish(self, arrived: Arrived, key: str) -> None:
+        """Publish what has arrived."""
+        check_publication(arrived, key)
+        await self._do(partial(self._folder.publish, arrived, key))
+
+    async def discard(self, key: str) -> None:
+        """Remove a file; an upload is closed."""
+        await self._do(partial(self._folder.discard, key))
 
     async def _do(self, work: Callable[[], T]) -> T:
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
-from meshkit.media.port import NotUploadedError, Stored, UploadDiffersError, check_publication, type_of
+from meshkit.media.port import UPLOADS, Arrived, NotUploadedError, Stored, UploadChangedError, UploadDiffersError, type_of
 
 _CLOSED = ".closed"
 
@@ -70,29 +70,44 @@ class MediaFolder:
         except FileNotFoundError:
             return None
 
-    def publish(self, upload: str, key: str, expected: Stored) -> None:
-        """Publish an upload and close it, as `MediaStore.publish`."""
-        check_publication(upload, key, expected)
-        source, target = self.path(upload), self.path(key)
-        if not target.exists():
-            self._link(source, target, expected)
-        _sync_folder(target.parent)
-        with suppress(FileNotFoundError):
-            source.replace(_closed(source))
+    def arrived(self, upload: str, expected: Stored) -> Arrived:
+        """Tell what has arrived, as `MediaStore.arrived`."""
+        try:
+            found = self.path(upload).stat()
+        except FileNotFoundError:
+            raise NotUploadedError from None
+        if found.st_size != expected.size:
+            raise UploadDiffersError(Stored(expected.content_type, found.st_size))
+        return Arrived(upload, expected, _version(found))
 
-    def _link(self, source: Path, target: Path, expected: Stored) -> None:
-        """Link the target to what the source is now: it may be replaced at any time, and somebody else may publish it."""
+    def publish(self, arrived: Arrived, key: str) -> None:
+        """Publish what has arrived, as `MediaStore.publish`."""
+        source, target = self.path(arrived.upload), self.path(key)
+        if not target.exists():
+            self._link(source, target, arrived.version)
+        _sync_folder(target.parent)
+
+    def discard(self, key: str) -> None:
+        """Remove a file, as `MediaStore.discard`."""
+        path = self.path(key)
+        with suppress(FileNotFoundError):
+            if key.startswith(UPLOADS):
+                path.replace(_closed(path))
+            else:
+                path.unlink()
+
+    def _link(self, source: Path, target: Path, version: str) -> None:
+        """Link the target to the source, if it is still this version: it may be replaced at any time."""
         seen = self._parts / secrets.token_hex(16)
         try:
             os.link(source, seen)
-            if (size := seen.stat().st_size) != expected.size:
-                raise UploadDiffersError(Stored(expected.content_type, size))
+            if _version(seen.stat()) != version:
+                raise UploadChangedError
             _make_folder(target.parent)
             with suppress(FileExistsError):
                 os.link(seen, target)
         except FileNotFoundError:
-            if not target.exists():
-                raise NotUploadedError from None
+            raise UploadChangedError from None
         finally:
             seen.unlink(missing_ok=True)
 
@@ -113,6 +128,11 @@ def folder_of(url: str) -> Path:
 
 def _closed(upload: Path) -> Path:
     return upload.with_name(upload.name + _CLOSED)
+
+
+def _version(found: os.stat_result) -> str:
+    """Tell a file from any other that is or was in its place. Files are renamed and linked here, and never written again."""
+    return f"{found.st_ino}-{found.st_mtime_ns}"
 
 
 def _make_folder(folder: Path) -> None:

@@ -3,6 +3,9 @@
 Clients send the bytes to the store itself, by a URL that is signed for one key, type, length and a few minutes. What arrived waits
 below `uploads/`; publishing takes it to its place below `media/`, where it never changes, so that a URL which still works cannot
 alter what people see. What is not published is removed: by the file engine within about an hour, on S3 within two days.
+
+Who notes what is published does it after publishing: if it dies between the two and is not asked again, a file stays below `media/`
+that nobody knows of. Nothing removes it.
 """
 
 import re
@@ -35,8 +38,21 @@ class Stored:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A whole upload. `version` tells it from anything else that was or will be uploaded under its key."""
+
+    upload: str
+    stored: Stored
+    version: str
+
+
 class NotUploadedError(Exception):
     """Nothing was uploaded under the key."""
+
+
+class UploadChangedError(Exception):
+    """What had arrived is gone or replaced."""
 
 
 class UploadDiffersError(Exception):
@@ -61,19 +77,32 @@ class MediaStore(Protocol):
     async def presign_put(self, key: str, expected: Stored, seconds: int) -> Upload:
         """Let whoever has the URL upload exactly such a file under a key below `uploads/`, for 1 to 300 seconds."""
 
-    async def publish(self, upload: str, key: str, expected: Stored) -> None:
-        """Publish an upload under a key below `media/`, once: what is there already stays, and that is not an error.
-
-        Durable when it returns. The upload is gone then, and on the file engine its URL refused.
+    async def arrived(self, upload: str, expected: Stored) -> Arrived:
+        """Tell what has arrived under a key below `uploads/`.
 
         Raises:
-            NotUploadedError: there is no upload, and nothing was published under the key either.
-            UploadDiffersError: the upload is not exactly what was expected; it stays, to be replaced.
+            NotUploadedError: nothing has.
+            UploadDiffersError: it is not exactly what was expected; it stays, to be replaced.
 
         """
 
-    async def inspect(self, key: str) -> Stored | None:
-        """Tell what is under a key, or None."""
+    async def publish(self, arrived: Arrived, key: str) -> None:
+        """Publish exactly what has arrived under a key below `media/`. What is there already stays, and that is not an error.
+
+        Durable when it returns; the upload stays. The key has to be of this version alone: some engines cannot tell whose file is
+        there. If the call is cancelled the work may go on; a repeat joins it, or finds it done.
+
+        Raises:
+            UploadChangedError: nothing was published, as the upload is not there any more.
+            OverloadedError: too much is being published at once.
+
+        """
+
+    async def discard(self, key: str) -> None:
+        """Remove a file, if there is one: an upload that is noted as published, or a publication that never will be noted.
+
+        On the file engine the URL of an upload that was there is refused from then on.
+        """
 
 
 def type_of(key: str) -> MediaType:
@@ -86,17 +115,20 @@ def type_of(key: str) -> MediaType:
 
 def check_upload(key: str, expected: Stored, seconds: int) -> None:
     """Raise ValueError unless an upload may be signed."""
-    if not key.startswith(UPLOADS) or type_of(key).content_type != expected.content_type:
-        raise ValueError(f"{key!r} is not a key for an upload of {expected.content_type}")
+    check_arrival(key, expected)
     if not 1 <= expected.size <= type_of(key).max_bytes:
         raise ValueError(f"{expected.content_type} has 1 to {type_of(key).max_bytes} bytes, not {expected.size}")
     if not 1 <= seconds <= MAX_UPLOAD_SECONDS:
         raise ValueError(f"an upload is signed for 1 to {MAX_UPLOAD_SECONDS} seconds, not {seconds}")
 
 
-def check_publication(upload: str, key: str, expected: Stored) -> None:
-    """Raise ValueError unless an upload may be published under a key."""
-    if not upload.startswith(UPLOADS) or not key.startswith(PUBLISHED):
-        raise ValueError(f"{upload!r} cannot be published as {key!r}")
-    if {type_of(upload).content_type, type_of(key).content_type} != {expected.content_type}:
-        raise ValueError(f"{upload!r} and {key!r} are not keys of {expected.content_type}")
+def check_arrival(upload: str, expected: Stored) -> None:
+    """Raise ValueError unless such a file may arrive under a key."""
+    if not upload.startswith(UPLOADS) or type_of(upload).content_type != expected.content_type:
+        raise ValueError(f"{upload!r} is not a key for an upload of {expected.content_type}")
+
+
+def check_publication(arrived: Arrived, key: str) -> None:
+    """Raise ValueError unless what has arrived may be published under a key."""
+    if not key.startswith(PUBLISHED) or type_of(key).content_type != arrived.stored.content_type:
+        raise ValueError(f"{arrived.upload!r} cannot be published as {key!r}")

@@ -2,12 +2,16 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import structlog
 
+from meshkit.queue.draining import finish
 from meshkit.queue.port import Handler, Message
 from meshkit.tracing import continued
+
+_MISS_SECONDS = 0.1
 
 
 class Listener:
@@ -22,6 +26,8 @@ class Listener:
         self._wake = asyncio.Event()
         self._listening = True
         self._dropped = 0
+        self._told: asyncio.TimerHandle | None = None
+        self._missed_more = False
 
     def offer(self, message: Message, traceparent: str) -> None:
         """Take a message of any topic, with the trace that it belongs to; it never waits and never fails."""
@@ -32,14 +38,35 @@ class Listener:
         self._buffer.append((message, traceparent))
         self._wake.set()
 
+    def miss(self) -> None:
+        """Tell that messages may have gone by unheard: at once, and what is missed in the next 100 ms together after them."""
+        self._missed_more = self._told is not None
+        if self._told is None:
+            self._missed()
+            self._told = asyncio.get_running_loop().call_later(_MISS_SECONDS, self._miss_again)
+
     def stop(self) -> None:
-        """Forget what waits, and end `run` after the message that is being handled."""
+        """Forget what waits, and hand on nothing more."""
         self._listening = False
         self._buffer.clear()
         self._wake.set()
 
-    async def run(self) -> None:
-        """Hand on messages until the listener is stopped."""
+    @asynccontextmanager
+    async def handing_on(self, *, drain_seconds: float) -> AsyncIterator[None]:
+        """Hand on messages for the length of a block, and let the handler finish the last one. What waits then is forgotten."""
+        task = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            self.stop()
+            await finish((task,), seconds=drain_seconds)
+
+    def _miss_again(self) -> None:
+        self._told = None
+        if self._missed_more and self._listening:
+            self.miss()
+
+    async def _run(self) -> None:
         while self._listening:
             await self._wake.wait()
             while self._buffer:
@@ -56,14 +83,14 @@ class Listener:
             if (task := asyncio.current_task()) and task.cancelling():
                 raise
             logger.warning("queue.listener_failed", topic=message.topic, exc_info=True)
-            self._missed()
+            self.miss()
         except Exception:  # a listener's failure is nobody else's
             logger.exception("queue.listener_failed", topic=message.topic)
-            self._missed()
+            self.miss()
 
     def _drop_oldest(self) -> None:
         dropped, _ = self._buffer.popleft()
-        self._missed()
+        self.miss()
         self._dropped += 1
         if self._dropped == 1:
             structlog.get_logger().warning("queue.listener_too_slow", topic=dropped.topic, buffered=self._bound)

@@ -9,10 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
-import structlog
-
 from meshkit.errors import OverloadedError, UnavailableError
-from meshkit.queue.draining import finish
 from meshkit.queue.listener import Listener
 from meshkit.queue.memory_work import Consumer, Delivery, QueueBounds, WorkQueue
 from meshkit.queue.pauses import Pause, jittered_pause
@@ -48,7 +45,7 @@ class MemoryQueue:
             listener.stop()
 
     async def publish(self, topic: str, body: bytes, *, mandatory: bool = True) -> None:
-        """Give a message to the topic's work queues and listeners, and if it is mandatory wait until it is handled.
+        """Give a message to the topic's work queues, and wait until it is handled; listeners get broadcasts without a wait.
 
         What is refused reaches nobody. A caller that is cancelled takes nothing back.
         """
@@ -56,16 +53,13 @@ class MemoryQueue:
             raise ValueError(f"a message has at most {MAX_BODY_BYTES} bytes, not {len(body)}")
         self._check_open()
         queues = [queue for queue in self._queues.values() if topic in queue.topics]
-        if mandatory:
-            _check_all_take(topic, len(body), queues)
-        for listener in tuple(self._listeners):
-            listener.offer(Message(topic, body), traceparent())
+        if mandatory and not queues:
+            raise UnroutableError(f"no work queue is bound to {topic}")
+        _check_all_take(len(body), queues)
         if mandatory:
             await _handled_by_all(topic, body, queues)
         else:
-            _offer(topic, body, queues)
-            # A publisher that never pauses would not let the listeners run.
-            await asyncio.sleep(0)
+            await self._broadcast(topic, body, queues)
 
     @contextlib.asynccontextmanager
     async def work(
@@ -95,14 +89,12 @@ class MemoryQueue:
         """Hand the topics' messages to the handler, one after the other. One that falls too far behind loses the oldest."""
         self._check_open()
         listener = Listener(frozenset(topics), handler, missed, self._bounds.listener)
-        task = asyncio.create_task(listener.run())
-        self._listeners.append(listener)
-        try:
-            yield
-        finally:
-            self._listeners.remove(listener)
-            listener.stop()
-            await finish((task,), seconds=self._bounds.drain_seconds)
+        async with listener.handing_on(drain_seconds=self._bounds.drain_seconds):
+            self._listeners.append(listener)
+            try:
+                yield
+            finally:
+                self._listeners.remove(listener)
 
     async def dead_letters(self, queue: str, *, limit: int = 100) -> list[DeadLetter]:
         """Show the oldest dead letters of a work queue. One that nobody declared has none."""
@@ -115,14 +107,20 @@ class MemoryQueue:
         known = self._queues.get(queue)
         return known.redrive() if known else 0
 
+    async def _broadcast(self, topic: str, body: bytes, queues: Sequence[WorkQueue]) -> None:
+        for listener in tuple(self._listeners):
+            listener.offer(Message(topic, body), traceparent())
+        for queue in queues:
+            queue.put(Delivery(topic, body, traceparent=traceparent()))
+        # A publisher that never pauses would not let the listeners run.
+        await asyncio.sleep(0)
+
     def _check_open(self) -> None:
         if not self._open:
             raise UnavailableError("the queue is closed", reason="QUEUE_CLOSED")
 
 
-def _check_all_take(topic: str, size: int, queues: Sequence[WorkQueue]) -> None:
-    if not queues:
-        raise UnroutableError(f"no work queue is bound to {topic}")
+def _check_all_take(size: int, queues: Sequence[WorkQueue]) -> None:
     for queue in queues:
         if not queue.has_room(size):
             raise OverloadedError(f"the queue {queue.name} is full; try again later", reason="QUEUE_FULL")
@@ -137,11 +135,3 @@ async def _handled_by_all(topic: str, body: bytes, queues: Sequence[WorkQueue]) 
     for outcome in await asyncio.gather(*handled, return_exceptions=True):
         if outcome is not None:
             raise outcome
-
-
-def _offer(topic: str, body: bytes, queues: Sequence[WorkQueue]) -> None:
-    for queue in queues:
-        if queue.has_room(len(body)):
-            queue.put(Delivery(topic, body, traceparent=traceparent()))
-        else:
-            structlog.get_logger().warning("queue.dropped", queue=queue.name, topic=topic)

@@ -1,7 +1,8 @@
 """What a message broker can do, whatever engine it is: topics, the work queues bound to them, and broadcasts.
 
 A message is published to a topic. Every work queue bound to the topic gets a copy, which one of the queue's consumers handles, at
-least once. Every listener to the topic gets a copy too, as long as it listens, and at most once.
+least once. Of a broadcast (`mandatory=False`) every listener to the topic gets a copy too, as long as it listens; where its sender
+tried again, perhaps two.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -49,7 +50,8 @@ class Queue(Protocol):
         """Send a message; when this returns, the message is safe without its sender.
 
         Safe means that the broker keeps it durably. The memory engine cannot keep anything, so there it means that every bound work
-        queue has handled it. With `mandatory=False`, for broadcasts, it returns or fails at once, and promises nothing.
+        queue has handled it. A message with `mandatory=False` is a broadcast: nobody need be bound, and listeners hear it. The
+        broker has it when this returns; with the memory engine the listeners' buffers have it, and nobody waits for its handling.
 
         Raises:
             UnroutableError: mandatory, and no work queue is bound to the topic.
@@ -78,10 +80,11 @@ class Queue(Protocol):
         """
 
     def listen(self, topics: Sequence[str], handler: Handler, *, missed: Callable[[], None]) -> AbstractAsyncContextManager[None]:
-        """Hand every message of the topics to the handler, in order, until the context ends.
+        """Hand every broadcast of the topics to the handler, in order, until the context ends.
 
-        `missed` is called when messages may have gone by unheard: the listener was too slow, the broker was away, or the handler
-        failed.
+        `missed` is called when broadcasts may have gone by unheard: the listener was too slow, the broker is away, or the handler
+        failed. While the listener may not be hearing, it is called at least once a second, and once more when that is over; at most
+        every 100 ms. A connection whose other end falls silent is noticed after 16 s.
         """
 
     async def dead_letters(self, queue: str, *, limit: int = 100) -> list[DeadLetter]:

@@ -1,11 +1,10 @@
 """The broker for more than one process: RabbitMQ, which keeps what it confirmed."""
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from meshkit.lifecycle import background
+from meshkit.queue.listener import Listener
 from meshkit.queue.pauses import MAX_PAUSE, Pause, jittered_pause
 from meshkit.queue.port import DEFAULT_DELIVERY_LIMIT, MAX_BODY_BYTES, DeadLetter, Handler, Queue
 from meshkit.queue.rabbitmq_dead import redriven, shown
@@ -35,34 +34,28 @@ async def open_rabbitmq(
     exchanges and queues. A message that is not confirmed in `publish_seconds` counts as not published.
     """
     topology = Topology(prefix, bounds or RabbitmqBounds(), _RETRY_STEPS)
-    # Apart: a broker that is short of memory or disk stops reading what publishers send, but not acknowledgements.
-    publishing, consuming = Link(url, f"{prefix} publisher"), Link(url, f"{prefix} consumer")
-    publisher = Publisher(publishing, topology, deadline=publish_seconds)
-    async with background(publishing.run(), consuming.run(), publisher.run()):
-        await publishing.settled(publisher.began)
-        try:
-            yield RabbitmqQueue(Broker(consuming, publisher, topology, pause))
-        finally:
-            await publisher.drain()
+    # Apart from consumers: of a connection that publishes a broker short of memory or disk reads nothing, acknowledgements neither.
+    link = Link(url, f"{prefix} publisher")
+    publisher = Publisher(link, topology, deadline=publish_seconds)
+    async with background(publisher.run()):
+        await link.settled()
+        yield RabbitmqQueue(url, Broker(publisher, topology, pause))
 
 
 class RabbitmqQueue:
     """A `meshkit.queue.port.Queue` on RabbitMQ."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, url: str, broker: Broker) -> None:
+        self._url = url
         self._broker = broker
 
     async def publish(self, topic: str, body: bytes, *, mandatory: bool = True) -> None:
-        """Give a message to the topic's work queues and listeners; a mandatory one is on the broker's disk when this returns."""
+        """Give a message to the topic's work queues, and a broadcast to its listeners too; the broker has it when this returns."""
         if len(body) > MAX_BODY_BYTES:
             raise ValueError(f"a message has at most {MAX_BODY_BYTES} bytes, not {len(body)}")
         envelope = Envelope(topic, body, traceparent())
-        if mandatory:
-            await self._broker.publisher.publish(self._broker.topology.work, topic, envelope)
-        else:
-            self._broker.publisher.broadcast(topic, envelope)
-            # It begins now, and so stands before whatever is published next.
-            await asyncio.sleep(0)
+        exchange = self._broker.topology.work if mandatory else self._broker.topology.listen
+        await self._broker.publisher.publish(exchange, topic, envelope, mandatory=mandatory)
 
     @asynccontextmanager
     async def work(
@@ -77,9 +70,10 @@ class RabbitmqQueue:
         """Consume a work queue, from when the broker is there. It stays bound to all the topics that any consumer named."""
         if concurrency < 1 or delivery_limit < 1:
             raise ValueError("concurrency and delivery limit are 1 or more")
-        consumer = Consumer(self._broker, Work(queue, topics, handler, concurrency, delivery_limit))
+        link = self._link(queue)
+        consumer = Consumer(link, self._broker, Work(queue, topics, handler, concurrency, delivery_limit))
         async with background(consumer.run()):
-            await self._broker.link.settled(consumer.began)
+            await link.settled()
             try:
                 yield
             finally:
@@ -88,17 +82,21 @@ class RabbitmqQueue:
     @asynccontextmanager
     async def listen(self, topics: Sequence[str], handler: Handler, *, missed: Callable[[], None]) -> AsyncIterator[None]:
         """Hand the topics' messages to the handler, one after the other. One that falls too far behind loses the oldest."""
-        hearing = Hearing(self._broker.link, self._broker.topology, topics, handler, missed)
-        async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(hearing.leave)
-            await stack.enter_async_context(background(hearing.run()))
-            hearing.late = not await self._broker.link.settled(hearing.began)
-            yield
+        topology, link = self._broker.topology, self._link("listener")
+        listener = Listener(frozenset(topics), handler, missed, topology.bounds.listener)
+        hearing = Hearing(link, self._broker.publisher, topology, topics, listener)
+        async with listener.handing_on(drain_seconds=topology.bounds.drain_seconds), background(hearing.run()):
+            await link.settled()
+            async with background(hearing.remind()):
+                yield
 
     async def dead_letters(self, queue: str, *, limit: int = 100) -> list[DeadLetter]:
         """Show the oldest dead letters of a work queue."""
-        return await shown(self._broker.link, self._broker.topology.dead(queue), limit)
+        return await shown(self._link("operator"), self._broker.topology.dead(queue), limit)
 
     async def redrive(self, queue: str) -> int:
         """Put dead letters back, as many as there is room for, and count their deliveries anew."""
-        return await redriven(self._broker.link, self._broker.publisher, self._broker.topology, queue)
+        return await redriven(self._link("operator"), self._broker.publisher, self._broker.topology, queue)
+
+    def _link(self, user: str) -> Link:
+        return Link(self._url, f"{self._broker.topology.prefix} {user}")

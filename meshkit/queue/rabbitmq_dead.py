@@ -9,18 +9,19 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from meshkit.errors import OverloadedError, UnavailableError
 from meshkit.queue.port import DeadLetter
-from meshkit.queue.rabbitmq_link import BROKER_ERRORS, Link
+from meshkit.queue.rabbitmq_link import BROKER_ERRORS, Link, channel_on
 from meshkit.queue.rabbitmq_message import Envelope
 from meshkit.queue.rabbitmq_publisher import Publisher
 from meshkit.queue.rabbitmq_topology import Topology
 
 _BATCH = 100
+_ANSWER_SECONDS = 10.0  # for all letters of a batch together
 
 
 async def shown(link: Link, queue: str, limit: int) -> list[DeadLetter]:
     """Give a queue's oldest messages, which stay: they are handed back in the end. A queue that is not there has none."""
     try:
-        async with link.channel() as channel:
+        async with link.connected() as connection, channel_on(connection) as channel, asyncio.timeout(_ANSWER_SECONDS):
             letters = await _taken(channel, queue, limit)
             await _hand_back(channel, letters)
     except aiormq.ChannelNotFoundEntity:
@@ -37,10 +38,11 @@ async def redriven(link: Link, publisher: Publisher, topology: Topology, name: s
     """
     mark, moved = secrets.token_hex(4), 0
     try:
-        async with link.channel() as channel:
+        async with link.connected() as connection, channel_on(connection) as channel:
             while True:
-                letters = await _taken(channel, topology.dead(name), _BATCH)
-                count = await _moved(channel, publisher, topology.queue(name), letters, mark)
+                async with asyncio.timeout(_ANSWER_SECONDS):
+                    letters = await _taken(channel, topology.dead(name), _BATCH)
+                    count = await _moved(channel, publisher, topology.queue(name), letters, mark)
                 moved += count
                 if count < _BATCH:
                     return moved

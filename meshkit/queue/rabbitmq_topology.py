@@ -1,9 +1,8 @@
 """The exchanges and queues that the engine needs on RabbitMQ.
 
-A message with work in it is published to `PREFIX.work`, which knows only topics that work queues are bound to: the broker returns
-all others. Binding a work queue to a topic also hands that topic on to `PREFIX.listen`, which the listeners' queues are bound to.
-So one publish reaches both, and listeners alone do not make a topic routable. A broadcast goes to `PREFIX.broadcast`, which feeds
-both exchanges; the broker puts it into a queue once, whichever way it came.
+Mandatory messages are published to `PREFIX.work`, which work queues are bound to, and come back if none is. Broadcasts are
+published to `PREFIX.listen`, which the queues of listeners are bound to, and work queues as well. Neither exchange feeds the other:
+such a binding would outlive the work queue, and what nobody handles would count as routed.
 
 A work queue NAME has a queue `PREFIX.NAME.dead` for what was given up, and some `PREFIX.NAME.retry.MS` where messages pause. Their
 own time to live bounds how long one waits behind others: the broker looks only at the head for what has expired.
@@ -14,10 +13,10 @@ from dataclasses import dataclass
 
 import aiormq
 import structlog
-from aiormq.abc import AbstractChannel
+from aiormq.abc import AbstractChannel, AbstractConnection
 from pamqp.common import FieldValue
 
-from meshkit.queue.rabbitmq_link import Link
+from meshkit.queue.rabbitmq_link import channel_on
 
 # Only messages that kill their consumers reach the broker's own limit: what fails otherwise is published anew with its count.
 KILLS_LIMIT = 100
@@ -51,13 +50,8 @@ class Topology:
 
     @property
     def listen(self) -> str:
-        """Name the exchange that listeners are bound to."""
+        """Name the exchange for broadcasts."""
         return f"{self.prefix}.listen"
-
-    @property
-    def broadcast(self) -> str:
-        """Name the exchange for messages that nobody has to take."""
-        return f"{self.prefix}.broadcast"
 
     def queue(self, name: str) -> str:
         """Name a work queue."""
@@ -73,33 +67,30 @@ class Topology:
         return f"{self.prefix}.{name}.retry.{step * 1000:.0f}"
 
     async def declare_exchanges(self, channel: AbstractChannel) -> None:
-        """Declare the exchanges, and how they feed each other."""
+        """Declare the exchanges."""
         await channel.exchange_declare(self.work, exchange_type="direct", durable=True)
         await channel.exchange_declare(self.listen, exchange_type="direct", durable=True)
-        await channel.exchange_declare(self.broadcast, exchange_type="fanout", durable=True)
-        await channel.exchange_bind(self.work, self.broadcast)
-        await channel.exchange_bind(self.listen, self.broadcast)
 
-    async def declare_queues(self, link: Link, name: str) -> None:
+    async def declare_queues(self, connection: AbstractConnection, name: str) -> None:
         """Declare a work queue with those that belong to it. One that exists with other arguments is used as it is."""
         for queue, arguments in self._queues(name).items():
             try:
-                async with link.channel() as channel:
+                async with channel_on(connection) as channel:
                     await channel.queue_declare(queue, durable=True, arguments=arguments)
             except aiormq.ChannelPreconditionFailed as error:
-                _log.warning("rabbitmq.queue_differs", queue=queue, hint="delete it when it is empty", error=str(error))
+                await _check_exists(connection, queue, error)
 
     async def bind_work(self, channel: AbstractChannel, name: str, topics: Sequence[str]) -> None:
         """Bind a work queue to topics."""
         await self.declare_exchanges(channel)
         for topic in topics:
             await channel.queue_bind(self.queue(name), self.work, topic)
-            await channel.exchange_bind(self.listen, self.work, topic)
+            await channel.queue_bind(self.queue(name), self.listen, topic)
 
     async def bind_listener(self, channel: AbstractChannel, queue: str, topics: Sequence[str]) -> None:
-        """Bind a listener's queue to topics."""
+        """Bind a listener's queue to topics, and to its own name, so that it can be asked for."""
         await self.declare_exchanges(channel)
-        for topic in topics:
+        for topic in (*topics, queue):
             await channel.queue_bind(queue, self.listen, topic)
 
     async def declare_listener(self, channel: AbstractChannel, overflow: str) -> str:
@@ -133,5 +124,17 @@ def _dead_letters_to(queue: str) -> Arguments:
 
 
 async def _private_queue(channel: AbstractChannel, arguments: Arguments) -> str:
+    # Named, because the broker may be set to another type, which knows no private queues.
+    arguments |= {"x-queue-type": "classic"}
     declared = await channel.queue_declare(exclusive=True, auto_delete=True, arguments=arguments)
     return str(declared.queue)
+
+
+async def _check_exists(connection: AbstractConnection, queue: str, refusal: aiormq.ChannelPreconditionFailed) -> None:
+    """Raise the refusal of a queue, unless it is there. The broker refuses with the same code what it does not know."""
+    try:
+        async with channel_on(connection) as channel:
+            await channel.queue_declare(queue, passive=True)
+    except aiormq.ChannelNotFoundEntity:
+        raise refusal from None
+    _log.warning("rabbitmq.queue_differs", queue=queue, hint="delete it when it is empty", error=str(refusal))

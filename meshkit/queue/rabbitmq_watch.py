@@ -2,16 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
-import structlog
+import aiormq
 from aiormq import spec
 from aiormq.abc import AbstractChannel
 
-_REBIND_SECONDS = 5.0
+_CHECK_SECONDS = 5.0
 
 
-async def watch(channel: AbstractChannel, rebind: Callable[[], Awaitable[None]]) -> None:
-    """Return when the broker cancels a consumer of the channel, raise when the channel ends, and bind again every 5 seconds.
+async def watch(channel: AbstractChannel, check: Callable[[], Awaitable[None]]) -> NoReturn:
+    """Check every 5 seconds, and raise why the channel ended, that the broker cancelled a consumer of it, or what a check raised.
 
     A deleted queue cancels its consumer. A deleted exchange takes the bindings with it, and tells nobody.
     """
@@ -23,11 +24,12 @@ async def watch(channel: AbstractChannel, rebind: Callable[[], Awaitable[None]])
     channel.on_consumer_cancel_callbacks.add(cancel)
     waiting = asyncio.ensure_future(cancelled.wait())
     try:
-        while not channel.is_closed and not cancelled.is_set():
-            await asyncio.wait((waiting, channel.closing), timeout=_REBIND_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-            if not cancelled.is_set() and not channel.is_closed:
-                await rebind()
-        if cancelled.is_set():
-            structlog.get_logger().warning("rabbitmq.queue_deleted", channel=channel.number)
+        while True:
+            await asyncio.wait((waiting, channel.closing), timeout=_CHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if channel.is_closed:
+                await channel.closing
+            if cancelled.is_set():
+                raise aiormq.ChannelNotFoundEntity("the queue was deleted")
+            await check()
     finally:
         waiting.cancel()

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
 from meshkit.errors import OverloadedError, UnavailableError
 from meshkit.queue.draining import finish
 from meshkit.queue.pauses import Pause, jittered_pause
 from meshkit.queue.port import Handler, UnroutableError
-from meshkit.queue.rabbitmq_link import BROKER_ERRORS, Link, answered, describe
+from meshkit.queue.rabbitmq_link import BROKER_ERRORS, Link, answered, describe, open_channel
 from meshkit.queue.rabbitmq_message import Envelope
 from meshkit.queue.rabbitmq_publisher import Publisher
 from meshkit.queue.rabbitmq_topology import Topology
@@ -27,7 +27,6 @@ _log = structlog.get_logger(__name__)
 class Broker:
     """What a consumer needs of the broker."""
 
-    link: Link
     publisher: Publisher
     topology: Topology
     pause: Pause
@@ -51,8 +50,8 @@ class Consumer:
     crash in between gives a duplicate, never a loss.
     """
 
-    def __init__(self, broker: Broker, work: Work) -> None:
-        self.began = asyncio.Event()
+    def __init__(self, link: Link, broker: Broker, work: Work) -> None:
+        self._link = link
         self._broker = broker
         self._work = work
         # What an ended channel left being handled counts as well.
@@ -63,28 +62,35 @@ class Consumer:
 
     async def run(self) -> None:
         """Consume until cancelled."""
-        await self._broker.link.keep(self._session)
+        await self._link.keep(self._attach, self._stay)
 
     async def leave(self) -> None:
         """Take no more messages, and finish those that are being handled."""
         self._leaving = True
         if self._consuming:
             channel, tag = self._consuming
-            with _logged("rabbitmq.not_cancelled", self._work.queue):
+            with _logged("rabbitmq.not_cancelled", self._work.queue, channel):
                 await channel.basic_cancel(tag, timeout=_ANSWER_SECONDS)
         await finish(self._tasks.copy(), seconds=self._broker.topology.bounds.drain_seconds)
 
-    async def _session(self, channel: AbstractChannel) -> None:
-        await self._broker.topology.declare_queues(self._broker.link, self._work.queue)
-        await self._broker.topology.bind_work(channel, self._work.queue, self._work.topics)
+    async def _attach(self, connection: AbstractConnection) -> AbstractChannel:
+        await self._broker.topology.declare_queues(connection, self._work.queue)
+        channel = await open_channel(connection)
+        await self._bind(channel)
         await channel.basic_qos(prefetch_count=self._work.concurrency)
         consumed = await channel.basic_consume(self._broker.topology.queue(self._work.queue), self._take)
         self._consuming = channel, str(consumed.consumer_tag)
-        self.began.set()
+        return channel
+
+    async def _stay(self, channel: AbstractChannel) -> None:
         try:
-            await watch(channel, lambda: self._broker.topology.bind_work(channel, self._work.queue, self._work.topics))
+            await watch(channel, lambda: self._bind(channel))
         finally:
             self._consuming = None
+
+    async def _bind(self, channel: AbstractChannel) -> None:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            await self._broker.topology.bind_work(channel, self._work.queue, self._work.topics)
 
     async def _take(self, delivered: DeliveredMessage) -> None:
         # The client would cancel a task of its own together with the channel.
@@ -98,7 +104,7 @@ class Consumer:
         async with self._slots:
             if self._leaving or delivered.channel.is_closed:
                 return  # it waited for a slot that long; the broker delivers it again
-            with continued(envelope.traceparent), _logged("rabbitmq.not_acknowledged", self._work.queue):
+            with continued(envelope.traceparent), _logged("rabbitmq.not_acknowledged", self._work.queue, delivered.channel):
                 error = await self._try(envelope)
                 if error is not None:
                     await self._failed(delivered, envelope, error)
@@ -144,8 +150,8 @@ class Consumer:
                 tries += 1
                 await asyncio.sleep(jittered_pause(tries))
                 if isinstance(error, UnroutableError):
-                    with _logged("rabbitmq.not_declared", self._work.queue):
-                        await self._broker.topology.declare_queues(self._broker.link, self._work.queue)
+                    with _logged("rabbitmq.not_declared", self._work.queue, delivered.channel):
+                        await self._broker.topology.declare_queues(delivered.channel.connection, self._work.queue)
             else:
                 return
 
@@ -155,10 +161,10 @@ class Consumer:
 
 
 @contextmanager
-def _logged(event: str, queue: str) -> Iterator[None]:
+def _logged(event: str, queue: str, channel: AbstractChannel) -> Iterator[None]:
     """Note what the broker mends by delivering again."""
     try:
-        with answered():
+        with answered(channel):
             yield
     except (*BROKER_ERRORS, OverloadedError, UnroutableError) as error:
         _log.warning(event, queue=queue, error=describe(error))

@@ -1,11 +1,13 @@
 """The media engines, and uploads to them as any HTTP client makes them."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 
 import aiohttp
+from aiohttp import web
 from yarl import URL
 
 from gateway.edge.app import running_edge
@@ -55,6 +57,65 @@ async def _s3(folder: Path) -> AsyncIterator[OpenMedia]:
         yield lambda own: open_s3(bucket(access, own), public_url="")
 
 
+# Headers that are of one connection, or that the proxy's own server writes.
+NOT_PASSED_ON = {"transfer-encoding", "connection", "date", "server"}
+Fault = Callable[[web.Request], Awaitable[web.Response | None]]
+"""Gives a call's answer, or None to have it forwarded untouched."""
+
+
+async def nothing_wrong(_request: web.Request) -> None:
+    """Have a call forwarded."""
+
+
+def is_copy(request: web.Request) -> bool:
+    """Tell whether a call copies a file."""
+    return "x-amz-copy-source" in request.headers
+
+
+def said(code: str, status: int, message: str = "arn:aws:secret detail") -> web.Response:
+    """Refuse a call as S3 does."""
+    text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    return web.Response(status=status, text=text, content_type="application/xml")
+
+
+@dataclass(slots=True)
+class S3Proxy:
+    """Stands before a server that speaks S3, counts copies, and does to calls what a test says."""
+
+    access: Access
+    fault: Fault = nothing_wrong
+    copies: int = 0
+
+
+@asynccontextmanager
+async def proxy_to(target: Access) -> AsyncIterator[S3Proxy]:
+    """Run a proxy for the length of a block."""
+    proxy = S3Proxy(target)
+
+    async def handle(request: web.Request) -> web.Response:
+        proxy.copies += is_copy(request)
+        if answer := await proxy.fault(request):
+            return answer
+        body = BytesIO(await request.read())
+        url = URL(f"{target.endpoint_url}{request.raw_path}", encoded=True)
+        # The host that was signed goes along.
+        async with session.request(request.method, url, data=body, headers=request.headers) as passed:
+            headers = {name: text for name, text in passed.headers.items() if name.lower() not in NOT_PASSED_ON}
+            return web.Response(status=passed.status, headers=headers, body=await passed.read())
+
+    app = web.Application(client_max_size=2**24)
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0)
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            proxy.access = replace(target, endpoint_url=f"http://127.0.0.1:{runner.addresses[0][1]}")
+            yield proxy
+        finally:
+            await runner.cleanup()
+
+
 # Changes to a signed URL that the server of these tests takes, and S3 does not; `test_media_s3.py` shows that it still does.
 NOT_CHECKED_BY_MINISTACK = {
     *(f"X-Amz-Algorithm {change}" for change in ("left out", "changed", "longer", "shorter", "emptied")),
@@ -83,7 +144,7 @@ class Client:
         """Send a body somewhere; give the status."""
         skipped = ("Content-Type",)
         async with self.http.request(
-            method, URL(url, encoded=True), data=body, headers=headers, skip_auto_headers=skipped
+            method, URL(url, encoded=True), data=BytesIO(body), headers=headers, skip_auto_headers=skipped
         ) as answer:
             await answer.read()
             return answer.status

@@ -2,13 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
 import pytest_asyncio
 
-from meshkit.media.port import MediaStore, NotUploadedError, Stored, Upload, UploadDiffersError
+from meshkit.media.port import (
+    Arrived,
+    MediaStore,
+    NotUploadedError,
+    Stored,
+    Upload,
+    UploadChangedError,
+    UploadDiffersError,
+    type_of,
+)
 from meshkit.media.types import MEDIA_TYPES
 from tests.contract.media import MEDIA, NOT_CHECKED_BY_MINISTACK, Client, OpenMedia, tampered
 
@@ -39,16 +49,51 @@ async def client() -> AsyncIterator[Client]:
         yield Client(http)
 
 
+async def publish(store: MediaStore) -> None:
+    """Publish what has arrived."""
+    await store.publish(await store.arrived(UPLOAD, JPEG), KEY)
+
+
+async def nothing_arrived(store: MediaStore, *uploads: str) -> bool:
+    """Tell whether nothing has arrived under any of the keys; checks each."""
+    for upload in uploads:
+        with pytest.raises(NotUploadedError):
+            await store.arrived(upload, replace(JPEG, content_type=type_of(upload).content_type))
+    return bool(uploads)
+
+
+async def is_published(store: MediaStore, client: Client) -> bool:
+    """Tell whether anybody can read it."""
+    return (await client.read(f"{store.public_url}/{KEY}"))[0] == 200
+
+
 async def test_what_is_uploaded_is_published_as_it_is(store: MediaStore, client: Client) -> None:
     """An upload with exactly the headers that were asked for is published byte by byte, with its type, for anybody."""
     upload = await store.presign_put(UPLOAD, JPEG, 60)
     assert dict(upload.headers) == {"content-type": "image/jpeg", "content-length": str(len(BODY))}
     assert await client.send("PUT", upload.url, BODY, dict(upload.headers)) == 200
-    assert await store.inspect(UPLOAD) == JPEG
-    await store.publish(UPLOAD, KEY, JPEG)
-    assert await store.inspect(KEY) == JPEG
+    arrived = await store.arrived(UPLOAD, JPEG)
+    assert (arrived.upload, arrived.stored) == (UPLOAD, JPEG)
+    await store.publish(arrived, KEY)
     assert await client.read(f"{store.public_url}/{KEY}") == (200, "image/jpeg", BODY)
-    assert await store.inspect(UPLOAD) is None
+    assert await store.arrived(UPLOAD, JPEG) == arrived
+
+
+async def test_what_is_discarded_is_gone(store: MediaStore, client: Client) -> None:
+    """A discarded upload has never arrived, and what was published of it stays until it is discarded too; twice is no error."""
+    assert await client.put(await store.presign_put(UPLOAD, JPEG, 60), BODY) == 200
+    arrived = await store.arrived(UPLOAD, JPEG)
+    await store.publish(arrived, KEY)
+    for _ in range(2):
+        await store.discard(UPLOAD)
+        assert await nothing_arrived(store, UPLOAD)
+        assert await is_published(store, client)
+    await store.publish(arrived, KEY)
+    for _ in range(2):
+        await store.discard(KEY)
+        assert not await is_published(store, client)
+    with pytest.raises(UploadChangedError):
+        await store.publish(arrived, KEY)
 
 
 async def test_every_type_is_taken(store: MediaStore, client: Client) -> None:
@@ -57,7 +102,7 @@ async def test_every_type_is_taken(store: MediaStore, client: Client) -> None:
         upload, key = f"uploads/7/1.{media_type.extension}", f"media/7/1-a.{media_type.extension}"
         expected = Stored(media_type.content_type, len(BODY))
         assert await client.put(await store.presign_put(upload, expected, 60), BODY) == 200
-        await store.publish(upload, key, expected)
+        await store.publish(await store.arrived(upload, expected), key)
         assert await client.read(f"{store.public_url}/{key}") == (200, media_type.content_type, BODY)
 
 
@@ -76,7 +121,7 @@ async def test_another_type_is_refused(store: MediaStore, client: Client, conten
     """The type is pinned: no other, and not none, is taken."""
     upload = await store.presign_put(UPLOAD, JPEG, 60)
     assert await client.put(upload, BODY, content_type=content_type) in REFUSED
-    assert await store.inspect(UPLOAD) is None
+    assert await nothing_arrived(store, UPLOAD)
     assert await client.put(upload, BODY) == 200
 
 
@@ -85,7 +130,7 @@ async def test_another_length_is_refused(store: MediaStore, client: Client, body
     """The length is pinned to the byte."""
     upload = await store.presign_put(UPLOAD, JPEG, 60)
     assert await client.put(upload, body) in REFUSED
-    assert await store.inspect(UPLOAD) is None
+    assert await nothing_arrived(store, UPLOAD)
     assert await client.put(upload, BODY) == 200
 
 
@@ -98,7 +143,7 @@ async def test_a_body_without_a_length_is_refused(store: MediaStore, client: Cli
     upload = await store.presign_put(UPLOAD, JPEG, 60)
     async with client.http.put(upload.url, data=chunks(), headers={"content-type": "image/jpeg"}) as answer:
         assert answer.status in REFUSED
-    assert await store.inspect(UPLOAD) is None
+    assert await nothing_arrived(store, UPLOAD)
 
 
 @pytest.mark.parametrize("other", ["uploads/7/13.jpg", "uploads/8/12.jpg", KEY, "uploads/7/12.png", "uploads/7/../8/12.jpg"])
@@ -106,8 +151,8 @@ async def test_another_key_is_refused(store: MediaStore, client: Client, other: 
     """A URL is good for its own key only, and never for a published one."""
     upload = await store.presign_put(UPLOAD, JPEG, 60)
     assert await client.put(Upload(upload.url.replace(UPLOAD, other), upload.headers), BODY) in REFUSED
-    for key in ("uploads/7/13.jpg", "uploads/8/12.jpg", KEY, "uploads/7/12.png", UPLOAD):
-        assert await store.inspect(key) is None
+    assert await nothing_arrived(store, "uploads/7/13.jpg", "uploads/8/12.jpg", "uploads/7/12.png", UPLOAD)
+    assert not await is_published(store, client)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PATCH"])
@@ -116,7 +161,7 @@ async def test_another_method_is_refused(store: MediaStore, client: Client, meth
     upload = await store.presign_put(UPLOAD, JPEG, 60)
     assert await client.put(upload, BODY) == 200
     assert await client.send(method, upload.url, BODY, dict(upload.headers)) in REFUSED
-    assert await store.inspect(UPLOAD) == JPEG
+    assert (await store.arrived(UPLOAD, JPEG)).stored == JPEG
 
 
 async def test_no_part_of_a_url_can_be_changed(store: MediaStore, client: Client) -> None:
@@ -125,7 +170,7 @@ async def test_no_part_of_a_url_can_be_changed(store: MediaStore, client: Client
     found = [name for name, url in tampered(upload.url) if await client.put(Upload(url, upload.headers), BODY) not in REFUSED]
     assert set(found) <= NOT_CHECKED_BY_MINISTACK
     if not found:
-        assert await store.inspect(UPLOAD) is None
+        assert await nothing_arrived(store, UPLOAD)
     assert await client.put(upload, BODY) == 200
 
 
@@ -145,7 +190,7 @@ async def test_an_upload_can_be_sent_again(store: MediaStore, client: Client) ->
     other = BODY[::-1]
     assert await client.put(upload, BODY) == 200
     assert await client.put(upload, other) == 200
-    await store.publish(UPLOAD, KEY, JPEG)
+    await publish(store)
     assert (await client.read(f"{store.public_url}/{KEY}"))[2] == other
 
 
@@ -153,36 +198,52 @@ async def test_what_is_published_never_changes(store: MediaStore, client: Client
     """A URL that still works, and publishing again, do not touch what is published."""
     upload = await store.presign_put(UPLOAD, JPEG, 60)
     assert await client.put(upload, BODY) == 200
-    await store.publish(UPLOAD, KEY, JPEG)
-    await client.put(upload, BODY[::-1])
-    await store.publish(UPLOAD, KEY, JPEG)
+    arrived = await store.arrived(UPLOAD, JPEG)
+    await store.publish(arrived, KEY)
+    assert await client.put(upload, BODY[::-1]) == 200
+    await store.publish(arrived, KEY)
     assert await client.read(f"{store.public_url}/{KEY}") == (200, "image/jpeg", BODY)
+
+
+async def test_what_has_arrived_is_one_version(store: MediaStore, client: Client) -> None:
+    """An upload that replaces another has another version, and the earlier one, which is gone, is not published as what it was."""
+    upload = await store.presign_put(UPLOAD, JPEG, 60)
+    assert await client.put(upload, BODY) == 200
+    first = await store.arrived(UPLOAD, JPEG)
+    assert await store.arrived(UPLOAD, JPEG) == first
+    assert await client.put(upload, BODY[::-1]) == 200
+    second = await store.arrived(UPLOAD, JPEG)
+    assert second.version != first.version
+    with pytest.raises(UploadChangedError):
+        await store.publish(first, KEY)
+    assert not await is_published(store, client)
+    await store.publish(second, KEY)
+    assert (await client.read(f"{store.public_url}/{KEY}"))[2] == BODY[::-1]
 
 
 async def test_publishing_many_times_at_once_is_publishing_once(store: MediaStore, client: Client) -> None:
-    """Of completions at the same time none fails, and the file is there."""
+    """Of publications at the same time none fails, and the file is there."""
     assert await client.put(await store.presign_put(UPLOAD, JPEG, 60), BODY) == 200
-    await asyncio.gather(*(store.publish(UPLOAD, KEY, JPEG) for _ in range(8)))
-    await store.publish(UPLOAD, KEY, JPEG)
+    await asyncio.gather(*(publish(store) for _ in range(8)))
+    await publish(store)
     assert await client.read(f"{store.public_url}/{KEY}") == (200, "image/jpeg", BODY)
 
 
-async def test_what_is_not_uploaded_is_not_published(store: MediaStore) -> None:
+async def test_what_is_not_uploaded_is_not_published(store: MediaStore, client: Client) -> None:
     """Without an upload there is nothing to publish."""
-    with pytest.raises(NotUploadedError):
-        await store.publish(UPLOAD, KEY, JPEG)
-    assert await store.inspect(KEY) is None
+    assert await nothing_arrived(store, UPLOAD)
+    with pytest.raises(UploadChangedError):
+        await store.publish(Arrived(UPLOAD, JPEG, "0"), KEY)
+    assert not await is_published(store, client)
 
 
-async def test_what_differs_is_not_published(store: MediaStore, client: Client) -> None:
-    """An upload of another length than expected is told, kept, and not published."""
+async def test_what_differs_has_not_arrived(store: MediaStore, client: Client) -> None:
+    """An upload of another length than expected is told, and kept."""
     assert await client.put(await store.presign_put(UPLOAD, JPEG, 60), BODY) == 200
     with pytest.raises(UploadDiffersError) as differs:
-        await store.publish(UPLOAD, KEY, Stored("image/jpeg", len(BODY) + 1))
+        await store.arrived(UPLOAD, Stored("image/jpeg", len(BODY) + 1))
     assert differs.value.found == JPEG
-    assert await store.inspect(KEY) is None
-    await store.publish(UPLOAD, KEY, JPEG)
-    assert await store.inspect(KEY) == JPEG
+    assert (await store.arrived(UPLOAD, JPEG)).stored == JPEG
 
 
 @pytest.mark.parametrize(
@@ -207,7 +268,13 @@ async def test_what_differs_is_not_published(store: MediaStore, client: Client) 
 )
 async def test_keys_have_one_form(store: MediaStore, wrong: str) -> None:
     """What is no key, or could lead somewhere else, is a mistake of ours, and never reaches the engine."""
-    for call in (store.presign_put(wrong, JPEG, 60), store.publish(wrong, KEY, JPEG), store.inspect(wrong)):
+    arrived = Arrived(UPLOAD, JPEG, "0")
+    for call in (
+        store.presign_put(wrong, JPEG, 60),
+        store.arrived(wrong, JPEG),
+        store.publish(arrived, wrong),
+        store.discard(wrong),
+    ):
         with pytest.raises(ValueError, match=r"key|published"):
             await call
 
@@ -225,7 +292,10 @@ async def test_uploads_are_signed_within_limits(store: MediaStore) -> None:
     ):
         with pytest.raises(ValueError, match=r"key|bytes|seconds"):
             await store.presign_put(key, expected, seconds)
-    for upload, key in ((KEY, KEY), (UPLOAD, UPLOAD), (UPLOAD, "media/7/12-a.png")):
-        with pytest.raises(ValueError, match=r"published|keys"):
-            await store.publish(upload, key, JPEG)
+    for upload, expected in ((KEY, JPEG), (UPLOAD, Stored("image/png", 1))):
+        with pytest.raises(ValueError, match="key"):
+            await store.arrived(upload, expected)
+    for key in (UPLOAD, "media/7/12-a.png"):
+        with pytest.raises(ValueError, match="published"):
+            await store.publish(Arrived(UPLOAD, JPEG, "0"), key)
     assert await store.presign_put("uploads/7/12.mp4", Stored("video/mp4", 512 * 2**20), 300)

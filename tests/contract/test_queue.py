@@ -279,8 +279,8 @@ async def test_a_queue_outlives_its_consumers(queue: Queue) -> None:
     assert sorted(inbox.bodies) == [b"1", b"2"]
 
 
-async def test_listeners_hear_everything_in_order(queue: Queue) -> None:
-    """Every listener gets every message of its topics in the order of publishing, mandatory ones too."""
+async def test_listeners_hear_broadcasts_in_order(queue: Queue) -> None:
+    """Every listener gets every broadcast of its topics in the order of publishing, and no mandatory message."""
     one, two = Inbox(), Inbox()
     async with (
         queue.work("jobs", ["topic"], Inbox(), concurrency=1),
@@ -288,13 +288,24 @@ async def test_listeners_hear_everything_in_order(queue: Queue) -> None:
         queue.listen(["topic"], two, missed=unheard),
     ):
         for number in range(20):
-            await queue.publish("topic", b"%d" % number, mandatory=number % 2 == 0)
+            await queue.publish("topic", b"%d" % number, mandatory=number % 2 == 1)
         await queue.publish("more", b"last", mandatory=False)
-        await one.has(21)
-        await two.has(20)
-    expected = [b"%d" % number for number in range(20)]
+        await one.has(11)
+        await two.has(10)
+    expected = [b"%d" % number for number in range(0, 20, 2)]
     assert one.bodies == [*expected, b"last"]
     assert two.bodies == expected
+
+
+async def test_a_broadcast_reaches_work_queues_as_well(queue: Queue) -> None:
+    """Each bound work queue gets one copy of a broadcast, whoever listens."""
+    work, heard = Inbox(), Inbox()
+    async with queue.work("jobs", ["topic"], work, concurrency=1), queue.listen(["topic"], heard, missed=unheard):
+        await queue.publish("topic", b"both", mandatory=False)
+        await send(queue, b"work")
+        await work.has(2)
+        await heard.has(1)
+    assert (work.bodies, heard.bodies) == ([b"both", b"work"], [b"both"])
 
 
 async def test_a_listener_hears_nothing_from_before_or_after(queue: Queue) -> None:
@@ -320,8 +331,8 @@ async def test_a_bad_listener_harms_nobody(queue: Queue) -> None:
         queue.listen(["topic"], hanging, missed=unheard),
         queue.listen(["topic"], healthy, missed=unheard),
     ):
-        await send(queue, b"1")
-        await send(queue, b"2")
+        await queue.publish("topic", b"1", mandatory=False)
+        await queue.publish("topic", b"2", mandatory=False)
         for inbox in (failing, healthy, work):
             await inbox.has(2)
         hanging.open.set()
@@ -343,9 +354,9 @@ async def test_messages_carry_their_trace(queue: Queue) -> None:
 
     async with queue.work("jobs", ["topic"], handle, concurrency=1), queue.listen(["topic"], hear, missed=unheard):
         with continued("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
-            await send(queue, b"traced")
+            await queue.publish("topic", b"traced", mandatory=False)
         await work.has(2)
-        await send(queue, b"untraced")
+        await queue.publish("topic", b"untraced", mandatory=False)
         await work.has(3)
         await heard.has(2)
     assert traces["work"] == ["0af7651916cd43dd8448eb211c80319c"] * 2 + [""]

@@ -33,19 +33,23 @@ class Edge:
     folder: Path
     http: aiohttp.ClientSession
 
-    async def upload(self, expected: Stored = PNG) -> Upload:
+    async def upload(self, expected: Stored = PNG, key: str = UPLOAD) -> Upload:
         """Announce an upload."""
-        return await self.store.presign_put(UPLOAD, expected, 60)
+        return await self.store.presign_put(key, expected, 60)
 
     async def put(self, upload: Upload, body: object = BODY, **headers: str) -> "Answer":
         """Send it."""
         data = BytesIO(body) if isinstance(body, bytes) else body
         return await self.ask("PUT", upload.url, data, {"content-type": upload.headers["content-type"]} | headers)
 
-    async def part_begun(self) -> None:
-        """Wait until an upload is being written; every look is a request."""
+    async def publish(self, expected: Stored = PNG) -> None:
+        """Publish what has arrived."""
+        await self.store.publish(await self.store.arrived(UPLOAD, expected), KEY)
+
+    async def part_begun(self, parts: int = 1) -> None:
+        """Wait until so many uploads are being written; every look is a request."""
         async with asyncio.timeout(10):
-            while not any(name.startswith("parts/") for name in self.files()):
+            while sum(name.startswith("parts/") for name in self.files()) < parts:
                 await self.ask("GET", f"{self.url}/media/7/none.png")
 
     async def ask(self, method: str, url: str, body: object = None, headers: dict[str, str] | None = None) -> "Answer":

@@ -3,14 +3,14 @@
 import pytest
 from yarl import URL
 
-from tests.edge.conftest import BODY, KEY, PNG, UPLOAD, Edge
+from tests.edge.conftest import BODY, KEY, Edge
 
 
 @pytest.fixture
 async def url(edge: Edge) -> str:
     """Publish a picture, and give its URL."""
     assert (await edge.put(await edge.upload())).status == 200
-    await edge.store.publish(UPLOAD, KEY, PNG)
+    await edge.publish()
     return f"{edge.url}/{KEY}"
 
 

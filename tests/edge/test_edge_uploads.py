@@ -18,7 +18,7 @@ from gateway.edge.app import UNPUBLISHED_LIFETIME_S, running_edge
 from gateway.edge.settings import EdgeSettings
 from meshkit.errors import UnavailableError
 from meshkit.media.folder import MediaFolder
-from meshkit.media.port import Stored, Upload, UploadDiffersError
+from meshkit.media.port import Arrived, Stored, Upload, UploadChangedError, UploadDiffersError
 from tests.edge.conftest import BODY, KEY, PNG, UPLOAD, Answer, Edge, RunEdge
 
 
@@ -89,7 +89,8 @@ async def test_a_published_upload_takes_nothing_more(edge: Edge) -> None:
     """After completion the URL, which is still signed, is refused as a conflict."""
     upload = await edge.upload()
     assert (await edge.put(upload)).status == 200
-    await edge.store.publish(UPLOAD, KEY, PNG)
+    await edge.publish()
+    await edge.store.discard(UPLOAD)
     assert refusal(await edge.put(upload, BODY[::-1])) == (409, 9, "UPLOAD_CLOSED")
     assert (await edge.ask("GET", f"{edge.url}/{KEY}")).body == BODY
 
@@ -100,7 +101,7 @@ async def test_a_large_file_arrives_whole(edge: Edge) -> None:
     upload, key = "uploads/7/1.mp4", "media/7/1-a.mp4"
     expected = Stored("video/mp4", len(video))
     assert (await edge.put(await edge.store.presign_put(upload, expected, 60), video)).status == 200
-    await edge.store.publish(upload, key, expected)
+    await edge.store.publish(await edge.store.arrived(upload, expected), key)
     assert (await edge.ask("GET", f"{edge.url}/{key}")).body == video
 
 
@@ -110,7 +111,7 @@ async def test_a_compressed_body_is_not_unpacked(edge: Edge) -> None:
     upload = await edge.upload(Stored("image/png", len(packed)))
     answer = await edge.put(upload, packed, **{"content-encoding": "gzip", "content-length": str(len(packed))})
     assert answer.status == 200
-    await edge.store.publish(UPLOAD, KEY, Stored("image/png", len(packed)))
+    await edge.publish(Stored("image/png", len(packed)))
     assert (await edge.ask("GET", f"{edge.url}/{KEY}")).body == packed
 
 
@@ -154,24 +155,93 @@ async def test_a_drip_is_ended(run_edge: RunEdge) -> None:
         assert edge.files() == []
 
 
-async def test_uploads_at_once_are_bounded(run_edge: RunEdge) -> None:
-    """One upload too many is 429 and told when to try again; when there is room again, it is taken."""
-    go_on = asyncio.Event()
+async def test_too_low_a_rate_is_ended(run_edge: RunEdge) -> None:
+    """A client that never stands still, and brings less than the least rate, is answered 408; one that brings more is not."""
 
-    async def slow() -> AsyncIterator[bytes]:
+    async def pieces(size: int, number: int) -> AsyncIterator[bytes]:
+        for _ in range(number):
+            yield bytes(size)
+            await asyncio.sleep(0.02)
+
+    async with run_edge(edge_idle_timeout=0.3, edge_min_rate=10_000) as edge:
+        upload = await edge.upload(Stored("image/png", 1_000_000))
+        async with asyncio.timeout(10):
+            slow = await edge.put(upload, pieces(10, 100_000), **{"content-length": "1000000"})
+        assert refusal(slow) == (408, 4, "UPLOAD_TOO_SLOW")
+        upload = await edge.upload(Stored("image/png", 60_000))
+        assert (await edge.put(upload, pieces(2_000, 30), **{"content-length": "60000"})).status == 200
+
+
+class Held:
+    """An upload that stops after three bytes until it may go on."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+
+    async def _body(self) -> AsyncIterator[bytes]:
         yield BODY[:3]
-        await go_on.wait()
+        await self.go_on.wait()
         yield BODY[3:]
 
+    async def put(self, edge: Edge, upload: Upload) -> Answer:
+        """Send it."""
+        return await edge.put(upload, self._body(), **{"content-length": str(len(BODY))})
+
+
+async def test_uploads_at_once_are_bounded(run_edge: RunEdge) -> None:
+    """One upload too many is 429 and told when to try again; when there is room again, it is taken."""
+    held = Held()
+    async with run_edge(edge_max_uploads=1) as edge:
+        upload, other = await edge.upload(), await edge.upload(key="uploads/8/1.png")
+        first = asyncio.ensure_future(held.put(edge, upload))
+        await edge.part_begun()
+        second = await edge.put(other)
+        assert (refusal(second), second.headers["Retry-After"]) == ((429, 8, "TOO_MANY_UPLOADS"), "1")
+        held.go_on.set()
+        assert (await first).status == 200
+        assert (await edge.put(other)).status == 200
+
+
+async def test_a_users_uploads_at_once_are_bounded(run_edge: RunEdge) -> None:
+    """One upload too many of a user's is 429 while another user's is taken; when there is room again, so is the first user's."""
+    held = Held()
+    async with run_edge(edge_max_uploads_per_user=2) as edge:
+        uploads = [await edge.upload(key=f"uploads/7/{number}.png") for number in range(3)]
+        sending = [asyncio.ensure_future(held.put(edge, upload)) for upload in uploads[:2]]
+        await edge.part_begun(2)
+        assert refusal(await edge.put(uploads[2])) == (429, 8, "TOO_MANY_UPLOADS")
+        assert (await edge.put(await edge.upload(key="uploads/8/1.png"))).status == 200
+        held.go_on.set()
+        assert [(await each).status for each in sending] == [200, 200]
+        assert (await edge.put(uploads[2])).status == 200
+
+
+async def test_of_two_uploads_the_later_goes_on(run_edge: RunEdge) -> None:
+    """A second upload under one key is taken at once, also when there is no more room, and ends the first, which is told so."""
+    held = Held()
     async with run_edge(edge_max_uploads=1) as edge:
         upload = await edge.upload()
-        first = asyncio.ensure_future(edge.put(upload, slow(), **{"content-length": str(len(BODY))}))
+        first = asyncio.ensure_future(held.put(edge, upload))
         await edge.part_begun()
-        second = await edge.put(upload)
-        assert (refusal(second), second.headers["Retry-After"]) == ((429, 8, "TOO_MANY_UPLOADS"), "1")
-        go_on.set()
-        assert (await first).status == 200
-        assert (await edge.put(upload)).status == 200
+        assert (await edge.put(upload, BODY[::-1])).status == 200
+        assert refusal(await first) == (409, 9, "UPLOAD_REPLACED")
+        assert edge.files() == [UPLOAD]
+        assert (edge.folder / UPLOAD).read_bytes() == BODY[::-1]
+
+
+async def test_one_url_cannot_take_all_the_room(run_edge: RunEdge) -> None:
+    """However many connections use one URL, and however slowly, others upload."""
+    held = [Held() for _ in range(8)]
+    async with run_edge(edge_max_uploads=4) as edge:
+        upload = await edge.upload()
+        sending = [asyncio.ensure_future(each.put(edge, upload)) for each in held]
+        _, under_way = await asyncio.wait(sending, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        while len(under_way) > 1:
+            _, under_way = await asyncio.wait(under_way, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        assert (await edge.put(await edge.upload(key="uploads/8/1.png"))).status == 200
+        for each in held:
+            each.go_on.set()
+        assert sorted([(await each).status for each in sending]) == [200, *[409] * 7]
 
 
 async def test_a_full_disk_is_told(edge: Edge) -> None:
@@ -191,28 +261,35 @@ async def test_a_folder_that_fails_is_told(edge: Edge) -> None:
     answer = await edge.put(upload)
     assert refusal(answer) == (503, 14, "STORAGE_FAILED")
     assert str(edge.folder).encode() not in answer.body
-    for call in (edge.store.publish(UPLOAD, KEY, PNG), edge.store.inspect(KEY)):
+    for call in (edge.store.arrived(UPLOAD, PNG), edge.store.publish(Arrived(UPLOAD, PNG, "0"), KEY), edge.store.discard(KEY)):
         with pytest.raises(UnavailableError):
             await call
 
 
 async def test_a_publication_is_of_one_upload(edge: Edge) -> None:
-    """While uploads replace each other and completions race, what is published first is what stays, and it is one of them whole."""
+    """While uploads replace each other and publications race, each is of one upload, and what a key shows never changes."""
     upload = await edge.upload(Stored("image/png", 100_000))
     expected = Stored("image/png", 100_000)
     bodies = [bytes([number]) * 100_000 for number in range(8)]
     assert (await edge.put(upload, bodies[0])).status == 200
 
-    async def publish() -> bytes:
-        await edge.store.publish(UPLOAD, KEY, expected)
-        return (await edge.ask("GET", f"{edge.url}/{KEY}")).body
+    async def publish() -> tuple[str, bytes] | None:
+        arrived = await edge.store.arrived(UPLOAD, expected)
+        key = f"media/7/12-{arrived.version}.png"
+        try:
+            await edge.store.publish(arrived, key)
+        except UploadChangedError:
+            return None
+        return key, (await edge.ask("GET", f"{edge.url}/{key}")).body
 
     putting = [edge.put(upload, body) for body in bodies]
-    answers = await asyncio.gather(*(publish() for _ in range(4)), *putting, *(publish() for _ in range(4)))
-    seen = {answer for answer in answers if isinstance(answer, bytes)}
+    answers = await asyncio.gather(*(publish() for _ in range(8)), *putting, *(publish() for _ in range(8)))
     assert {answer.status for answer in answers if isinstance(answer, Answer)} <= {200, 409}
-    assert len(seen) == 1
-    assert seen <= set(bodies)
+    seen = [answer for answer in answers if isinstance(answer, tuple)]
+    assert seen
+    assert {body for _, body in seen} <= set(bodies)
+    for key, body in seen:
+        assert (await edge.ask("GET", f"{edge.url}/{key}")).body == body
 
 
 async def test_publishing_looks_at_what_it_publishes(edge: Edge) -> None:
@@ -222,7 +299,7 @@ async def test_publishing_looks_at_what_it_publishes(edge: Edge) -> None:
         part.write(BODY + b"more")
         folder.accept(part, UPLOAD)
     with pytest.raises(UploadDiffersError):
-        await edge.store.publish(UPLOAD, KEY, PNG)
+        await edge.publish()
     assert edge.files() == [UPLOAD]
 
 
@@ -235,7 +312,8 @@ async def test_what_is_never_published_is_swept(run_edge: RunEdge) -> None:
 
     async with run_edge() as edge:
         assert (await edge.put(await edge.upload())).status == 200
-        await edge.store.publish(UPLOAD, KEY, PNG)
+        await edge.publish()
+        await edge.store.discard(UPLOAD)
         for name in ("old", "young"):
             assert (await edge.put(await edge.store.presign_put(f"uploads/8/{name}.png", PNG, 60))).status == 200
         for name in ("old", "young"):

@@ -1,18 +1,22 @@
 """The post service on each media engine, chosen by URL and nothing else."""
 
+import asyncio
 from pathlib import Path
 from urllib.parse import quote
 
 import grpc
 import pytest
+from aiohttp import web
 from feed.post.v1 import media_pb2
 
 import post_svc.__main__ as post
 from gateway.edge.settings import EdgeSettings
+from meshkit.aws import open_client
 from meshkit.engines import open_media
 from meshkit.ministack import ACCESS_KEY, REGION, SECRET_KEY, private_ministack
 from meshkit.queue.memory import MemoryQueue
 from meshkit.sockets import free_port
+from tests.contract.media import is_copy, proxy_to, s3_server
 from tests.rpc.client import Tokens, post_settings, refused, stubs
 from tests.rpc.media_calls import JPEG, PICTURE, MediaCalls
 from tests.rpc.post_calls import Posts
@@ -60,6 +64,42 @@ async def test_posts_go_on_without_s3(common: dict[str, object], queue: MemoryQu
         with refused(CODE.UNAVAILABLE, "MEDIA_FAILED"):
             await media.complete(ADA, created.media.media_id)
         assert (await media.get(ADA, created.media.media_id)).state == media_pb2.MEDIA_STATE_UPLOADING
+
+
+async def test_what_is_published_never_changes_on_s3(
+    common: dict[str, object], queue: MemoryQueue, tokens: Tokens, tmp_path: Path
+) -> None:
+    """A completion that another overtakes changes nothing, also when the upload it saw is there again, and leaves nothing."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold_first_copy(request: web.Request) -> web.Response | None:
+        if is_copy(request) and not begun.is_set():
+            begun.set()
+            await go_on.wait()
+        return None
+
+    async with (
+        s3_server(tmp_path / "s3") as access,
+        proxy_to(access) as proxy,
+        post.running(post_settings(common, media=bucket_url(str(proxy.access.endpoint_url))), queue) as address,
+        stubs(address) as connected,
+    ):
+        media = MediaCalls(connected, tokens)
+        created = await media.create(ADA)
+        assert await media.send(created.upload) == 200
+        proxy.fault = hold_first_copy
+        overtaken = asyncio.ensure_future(media.complete(ADA, created.media.media_id))
+        await begun.wait()
+        assert await media.send(created.upload, PICTURE[::-1]) == 200
+        first = await media.complete(ADA, created.media.media_id)
+        assert await media.send(created.upload) == 200
+        go_on.set()
+        assert await overtaken == first
+        assert proxy.copies == 2
+        assert await media.read(first.media_url) == (200, JPEG, PICTURE[::-1])
+        async with open_client("s3", access, read_timeout=5, connections=1, s3={"addressing_style": "path"}) as s3:
+            found = (await s3.list_objects_v2(Bucket="pictures", Prefix="media/"))["Contents"]
+        assert [f"{proxy.access.endpoint_url}/pictures/{file['Key']}" for file in found] == [first.media_url]
 
 
 @pytest.mark.parametrize(

@@ -76,18 +76,17 @@ async def test_posts_take_only_ones_own_finished_uploads(posts: Posts, media: Me
     assert await posts.get(made.post_id) == made
 
 
-async def test_an_upload_that_is_not_completed_is_not_taken(
-    common: dict[str, object], posts: Posts, media: MediaCalls, media_url: str
-) -> None:
-    """The URL that an upload will have, which nobody knows yet, is refused until the upload is completed."""
+async def test_an_upload_that_is_not_completed_is_not_taken(common: dict[str, object], posts: Posts, media: MediaCalls) -> None:
+    """The URL that an upload will have, which nobody knows yet, is refused until its row says that it is READY."""
     created = await media.create(ADA)
     assert await media.send(created.upload) == 200
-    secret = _secret(Path(str(common["data_dir"])) / "posts.db", created.media.media_id)
-    url = f"{media_url}/media/{ADA}/{created.media.media_id}-{secret}.jpg"
+    done = await media.complete(ADA, created.media.media_id)
+    file = Path(str(common["data_dir"])) / "posts.db"
+    _set_ready(file, created.media.media_id, ready=False)
     with refused(CODE.INVALID_ARGUMENT, "INVALID_FIELD", "media_urls"):
-        await posts.create(ADA, "text", [url])
-    assert (await media.complete(ADA, created.media.media_id)).media_url == url
-    assert list((await posts.create(ADA, "text", [url])).media_urls) == [url]
+        await posts.create(ADA, "text", [done.media_url])
+    _set_ready(file, created.media.media_id, ready=True)
+    assert list((await posts.create(ADA, "text", [done.media_url])).media_urls) == [done.media_url]
 
 
 async def test_ten_pictures_or_one_video(posts: Posts, media: MediaCalls) -> None:
@@ -180,11 +179,13 @@ async def test_posts_with_whole_urls_are_still_read(common: dict[str, object], p
     assert (edited.content, list(edited.media_urls)) == ("new", [url])
 
 
-def _secret(file: Path, media_id: int) -> str:
-    """Look up the secret in the URL of media."""
+def _set_ready(file: Path, media_id: int, *, ready: bool) -> None:
+    """Change whether media is READY, from outside of the service."""
     with closing(sqlite3.connect(file, isolation_level=None)) as other:
         (value,) = other.execute("SELECT value FROM items WHERE sort = ?", (media_id.to_bytes(8),)).fetchone()
-    return str(msgspec.msgpack.decode(value)[2])
+        row = [*msgspec.msgpack.decode(value)[:3], ready]
+        changed = other.execute("UPDATE items SET value = ? WHERE sort = ?", (msgspec.msgpack.encode(row), media_id.to_bytes(8)))
+        assert changed.rowcount == 1
 
 
 def _forget_media(file: Path) -> None:

@@ -12,10 +12,13 @@ from feed.post.v1 import media_pb2
 from feed.post.v1 import media_service_pb2 as pb
 
 import post_svc.__main__ as post
+from meshkit.ids import IdGenerator
 from meshkit.media.types import BY_CONTENT_TYPE
 from meshkit.queue.memory import MemoryQueue
 from tests.rpc.client import Failure, Tokens, outcome, post_settings, refused, stubs
+from tests.rpc.faults import refusing
 from tests.rpc.media_calls import JPEG, MP4, PICTURE, MediaCalls
+from tests.rpc.post_calls import Posts
 
 CODE = grpc.StatusCode
 ABSENT_ID = 2**64 - 1
@@ -91,6 +94,60 @@ async def test_completing_is_done_once_however_often_it_is_asked_for(media: Medi
     answers.append(await media.complete(ADA, created.media.media_id))
     assert all(answer == answers[0] for answer in answers)
     assert (await media.read(answers[0].media_url))[2] == PICTURE
+
+
+async def test_completions_and_uploads_at_once_end_in_one_file(media: MediaCalls) -> None:
+    """While completions race and uploads replace each other, all give one URL, and what that shows is one upload for good."""
+    created = await media.create(ADA)
+    bodies = [bytes([number]) * len(PICTURE) for number in range(10)]
+    assert await media.send(created.upload, bodies[0]) == 200
+
+    async def complete() -> tuple[str, bytes]:
+        url = (await media.complete(ADA, created.media.media_id)).media_url
+        return url, (await media.read(url))[2]
+
+    sending = asyncio.gather(*(media.send(created.upload, body) for body in bodies))
+    seen = set(await asyncio.gather(*(complete() for _ in range(20))))
+    assert set(await sending) <= {200, 409}
+    ((url, body),) = seen
+    assert body in bodies
+    assert (await media.read(url))[2] == body
+
+
+async def test_a_completion_that_broke_off_is_repeated(common: dict[str, object], media: MediaCalls) -> None:
+    """When the row cannot be written after publishing, the upload stays open, and the next completion takes what is there then."""
+    created = await media.create(ADA)
+    assert await media.send(created.upload) == 200
+    with refusing(Path(str(common["data_dir"])) / "posts.db", b"media/"), refused(CODE.UNAVAILABLE, "TABLE_FAILED"):
+        await media.complete(ADA, created.media.media_id)
+    assert (await media.get(ADA, created.media.media_id)).state == media_pb2.MEDIA_STATE_UPLOADING
+    assert await media.send(created.upload, PICTURE[::-1]) == 200
+    done = await media.complete(ADA, created.media.media_id)
+    assert await media.read(done.media_url) == (200, JPEG, PICTURE[::-1])
+    assert await media.send(created.upload) == 409
+
+
+class OneId(IdGenerator):
+    """Gives one id again and again, as two processes with one worker number may."""
+
+    def next(self) -> int:
+        """Give the id."""
+        return 2**40
+
+
+async def test_ids_that_are_taken_are_not_tried_for_ever(
+    common: dict[str, object], queue: MemoryQueue, tokens: Tokens, media_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where every new id is taken, announcing and posting end as RESOURCE_EXHAUSTED."""
+    monkeypatch.setattr(post, "IdGenerator", OneId)
+    settings = post_settings(common, media_public_url=media_url)
+    async with post.running(settings, queue) as address, stubs(address) as connected:
+        media, posts = MediaCalls(connected, tokens), Posts(connected, tokens)
+        assert (await media.create(ADA)).media.media_id == (await posts.create(ADA, "text")).post_id == 2**40
+        with refused(CODE.RESOURCE_EXHAUSTED, "CONTENTION"):
+            await media.create(ADA)
+        with refused(CODE.RESOURCE_EXHAUSTED, "CONTENTION"):
+            await posts.create(ADA, "text")
 
 
 async def test_media_is_its_users_own(media: MediaCalls) -> None:

@@ -264,6 +264,7 @@ async def test_a_listener_is_told_what_it_missed() -> None:
             for number in range(5):
                 await queue.publish("topic", b"%d" % number, mandatory=False)
             assert missed.is_set()
+            heard.set()
         missed.clear()
         async with queue.listen(["topic"], hear, missed=missed.set):
             await queue.publish("topic", b"bad", mandatory=False)

@@ -78,10 +78,16 @@ class MediaServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompleteMedia(self, request, context):
-        """Publishes what was uploaded, if it has exactly the type and length that were announced. Completing twice is not an error.
+        """Publishes what was uploaded, if it has exactly the type and length that were announced. Completing twice is not an error, and gives
+        the same media.
+
+        A large video may take longer than the call has, 10 seconds through the gateway. Then the answer is DEADLINE_EXCEEDED, and the work
+        goes on: complete it again until it is READY. A repeat waits for what is under way, or finds it done.
 
         Errors: NOT_FOUND as GetMedia; FAILED_PRECONDITION when nothing is uploaded yet (reason MEDIA_NOT_UPLOADED), or something else
-        (MEDIA_DIFFERS): upload it, and complete it again.
+        (MEDIA_DIFFERS): upload it, and complete it again. UNAVAILABLE when the store cannot do it now (MEDIA_FAILED), RESOURCE_EXHAUSTED
+        when too much is being published at once (MEDIA_BUSY) or the upload is replaced again and again meanwhile (CONTENTION): complete it
+        again later.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,10 +46,16 @@ class MediaServiceStub:
     GetMedia: _grpc.UnaryUnaryMultiCallable[_media_service_pb2.GetMediaRequest, _media_service_pb2.GetMediaResponse]
     """One of the caller's own. Errors: NOT_FOUND when there is none, or it is another's, or it was announced and never completed."""
     CompleteMedia: _grpc.UnaryUnaryMultiCallable[_media_service_pb2.CompleteMediaRequest, _media_service_pb2.CompleteMediaResponse]
-    """Publishes what was uploaded, if it has exactly the type and length that were announced. Completing twice is not an error.
+    """Publishes what was uploaded, if it has exactly the type and length that were announced. Completing twice is not an error, and gives
+    the same media.
+
+    A large video may take longer than the call has, 10 seconds through the gateway. Then the answer is DEADLINE_EXCEEDED, and the work
+    goes on: complete it again until it is READY. A repeat waits for what is under way, or finds it done.
 
     Errors: NOT_FOUND as GetMedia; FAILED_PRECONDITION when nothing is uploaded yet (reason MEDIA_NOT_UPLOADED), or something else
-    (MEDIA_DIFFERS): upload it, and complete it again.
+    (MEDIA_DIFFERS): upload it, and complete it again. UNAVAILABLE when the store cannot do it now (MEDIA_FAILED), RESOURCE_EXHAUSTED
+    when too much is being published at once (MEDIA_BUSY) or the upload is replaced again and again meanwhile (CONTENTION): complete it
+    again later.
     """
 
 @_typing.type_check_only
@@ -70,10 +76,16 @@ class MediaServiceAsyncStub(MediaServiceStub):
     GetMedia: _aio.UnaryUnaryMultiCallable[_media_service_pb2.GetMediaRequest, _media_service_pb2.GetMediaResponse]  # type: ignore[assignment]
     """One of the caller's own. Errors: NOT_FOUND when there is none, or it is another's, or it was announced and never completed."""
     CompleteMedia: _aio.UnaryUnaryMultiCallable[_media_service_pb2.CompleteMediaRequest, _media_service_pb2.CompleteMediaResponse]  # type: ignore[assignment]
-    """Publishes what was uploaded, if it has exactly the type and length that were announced. Completing twice is not an error.
+    """Publishes what was uploaded, if it has exactly the type and length that were announced. Completing twice is not an error, and gives
+    the same media.
+
+    A large video may take longer than the call has, 10 seconds through the gateway. Then the answer is DEADLINE_EXCEEDED, and the work
+    goes on: complete it again until it is READY. A repeat waits for what is under way, or finds it done.
 
     Errors: NOT_FOUND as GetMedia; FAILED_PRECONDITION when nothing is uploaded yet (reason MEDIA_NOT_UPLOADED), or something else
-    (MEDIA_DIFFERS): upload it, and complete it again.
+    (MEDIA_DIFFERS): upload it, and complete it again. UNAVAILABLE when the store cannot do it now (MEDIA_FAILED), RESOURCE_EXHAUSTED
+    when too much is being published at once (MEDIA_BUSY) or the upload is replaced again and again meanwhile (CONTENTION): complete it
+    again later.
     """
 
 class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -109,10 +121,16 @@ class MediaServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _media_service_pb2.CompleteMediaRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_media_service_pb2.CompleteMediaResponse, _abc.Awaitable[_media_service_pb2.CompleteMediaResponse]]:
-        """Publishes what was uploaded, if it has exactly the type and length that were announced. Completing twice is not an error.
+        """Publishes what was uploaded, if it has exactly the type and length that were announced. Completing twice is not an error, and gives
+        the same media.
+
+        A large video may take longer than the call has, 10 seconds through the gateway. Then the answer is DEADLINE_EXCEEDED, and the work
+        goes on: complete it again until it is READY. A repeat waits for what is under way, or finds it done.
 
         Errors: NOT_FOUND as GetMedia; FAILED_PRECONDITION when nothing is uploaded yet (reason MEDIA_NOT_UPLOADED), or something else
-        (MEDIA_DIFFERS): upload it, and complete it again.
+        (MEDIA_DIFFERS): upload it, and complete it again. UNAVAILABLE when the store cannot do it now (MEDIA_FAILED), RESOURCE_EXHAUSTED
+        when too much is being published at once (MEDIA_BUSY) or the upload is replaced again and again meanwhile (CONTENTION): complete it
+        again later.
         """
 
 def add_MediaServiceServicer_to_server(servicer: MediaServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
