@@ -1,4 +1,4 @@
-"""Each service in processes of its own, on real engines: supervised, stopped in order, replaced one by one."""
+"""Each service in processes of its own, on real engines: supervised, stopped in order, replaced in turn."""
 
 import asyncio
 import itertools
@@ -31,9 +31,9 @@ _log = structlog.get_logger(__name__)
 
 @asynccontextmanager
 async def service_processes(options: MeshOptions) -> AsyncIterator[Services]:
-    """Run the engines and the services for the length of a block."""
+    """Run the engines and the services for the length of a block. Raises OSError when a port is taken."""
+    addresses = {name: _addresses(options, name) for name in ("graph", "post", "timeline", "fanout")}
     async with private_engines(options.data_dir) as engines:
-        addresses = {name: _addresses(options, name) for name in ("graph", "post", "timeline", "fanout")}
         environment = _environment(options, engines, addresses)
         starts = {name: _starts(options, environment, name, addresses) for name in addresses}
         async with (
