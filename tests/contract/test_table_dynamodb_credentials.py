@@ -90,7 +90,7 @@ async def test_a_role_without_credentials_ends_the_start(tokens: Tokens, url: Ta
         (tmp_path / "identity").unlink()
     tokens.refuses = True
     with pytest.raises(UnavailableError, match=r"cannot be used"):
-        async with open_dynamodb(url):
+        async with open_dynamodb(url, deadline=1.0):
             pass
 
 

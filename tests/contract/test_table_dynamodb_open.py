@@ -228,7 +228,7 @@ async def test_a_server_that_is_not_there_ends_the_start(dynamodb: Access, tmp_p
     nowhere = replace(dynamodb, endpoint_url=f"http://127.0.0.1:{free_port()}")
     async with asyncio.timeout(10):
         with pytest.raises(UnavailableError, match=r"cannot be used"):
-            async with open_dynamodb(TableUrl(nowhere, tmp_path.name)):
+            async with open_dynamodb(TableUrl(nowhere, tmp_path.name), deadline=1.0):
                 pass
 
 
@@ -255,7 +255,7 @@ async def test_over_tls_only_who_is_trusted_is_spoken_to(dynamodb: Access, tmp_p
     monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
     async with proxy_to(dynamodb, tls) as proxy:
         with pytest.raises(UnavailableError, match=r"cannot be used"):
-            async with open_dynamodb(TableUrl(proxy.access, tmp_path.name)):
+            async with open_dynamodb(TableUrl(proxy.access, tmp_path.name), deadline=1.0):
                 pass
         assert not proxy.calls
         monkeypatch.setenv("AWS_CA_BUNDLE", str(trusted.file))

@@ -77,14 +77,13 @@ async def test_kills_restarts_and_a_flush_during_seeding(tmp_path: Path) -> None
 @pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize("mesh", ["real"], indirect=True)
 async def test_a_rolling_restart_fails_no_request(mesh: Mesh, someone: People) -> None:
-    """While every process is replaced, twice, each of 150 requests a second is answered well, and each post is delivered."""
+    """While every process is replaced, each of 150 requests a second is answered well, and each post is delivered."""
     reader, *authors = [await someone() for _ in range(11)]
     for author in authors:
         await reader.follow(author)
     assert mesh.services.restart
     async with load(authors, reader, per_second=150) as outcome:
-        for _ in range(2):
-            await mesh.services.restart()
+        await mesh.services.restart()
     assert outcome.failures == []
     posted = sorted(outcome.posted, key=int, reverse=True)
     assert len(posted) > 100
