@@ -102,6 +102,7 @@ def _environment(node: _Node) -> Mapping[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))}
     return inherited | {
         "HOME": str(node.folder),
+        "ERL_CRASH_DUMP": str(node.folder / "erl_crash.dump"),
         "ERL_EPMD_PORT": str(node.epmd),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "RABBITMQ_NODENAME": "feedmesh@localhost",
