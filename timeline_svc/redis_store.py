@@ -175,7 +175,7 @@ def _unlink(call: Command) -> Command:
 
 
 def _all(answers: list[Any]) -> list[Any]:
-    """Give answers, all of which are needed: one that failed for now fails them all. Any other failure is a bug and shows."""
+    """Give answers, all of which are needed: one whose server is away fails them all. Any other failure is a bug and shows."""
     for answer in answers:
         if isinstance(answer, PASSING):
             raise UnavailableError("timelines are not available now; try again", reason=STORE_AWAY) from answer
@@ -185,7 +185,7 @@ def _all(answers: list[Any]) -> list[Any]:
 
 
 def _some(answers: list[Any]) -> dict[int, Any]:
-    """Give answers that are of use each by itself, by their place, without those that failed for now; unless all did."""
+    """Give answers that are of use each by itself, by their place, without those whose server is away; unless all are."""
     good = {number: answer for number, answer in enumerate(answers) if not isinstance(answer, PASSING)}
     _all(list(good.values()) or answers)
     return good

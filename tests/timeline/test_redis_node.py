@@ -63,7 +63,7 @@ async def all_places_taken(node: Node, redis: Redis, key: str) -> AsyncIterator[
 
 
 async def failed(node: Node, command: Command, calls: int) -> None:
-    """Make some calls at once, all of which fail for now."""
+    """Make some calls at once, all of which fail as when the server is away."""
     answers = await asyncio.gather(*(run(node, command, SHORT) for _ in range(calls)))
     assert all(isinstance(answer, PASSING) for answer in answers)
 
