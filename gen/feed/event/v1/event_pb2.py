@@ -22,21 +22,24 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from feed.post.v1 import delivery_pb2 as feed_dot_post_dot_v1_dot_delivery__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65\x65\x64/event/v1/event.proto\x12\rfeed.event.v1\"\xc1\x01\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\x06\x12\x32\n\x0cpost_created\x18\x02 \x01(\x0b\x32\x1a.feed.event.v1.PostCreatedH\x00\x12\x32\n\x0cpost_changed\x18\x03 \x01(\x0b\x32\x1a.feed.event.v1.PostChangedH\x00\x12\x36\n\x0e\x66ollow_changed\x18\x04 \x01(\x0b\x32\x1c.feed.event.v1.FollowChangedH\x00\x42\x06\n\x04kind\"1\n\x0bPostCreated\x12\x0f\n\x07post_id\x18\x01 \x01(\x06\x12\x11\n\tauthor_id\x18\x02 \x01(\x06\"/\n\x0bPostChanged\x12\x0f\n\x07post_id\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\"b\n\rFollowChanged\x12\x13\n\x0b\x66ollower_id\x18\x01 \x01(\x06\x12\x13\n\x0b\x66ollowee_id\x18\x02 \x01(\x06\x12\x14\n\x0c\x65\x64ge_version\x18\x03 \x01(\x06\x12\x11\n\tfollowing\x18\x04 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x66\x65\x65\x64/event/v1/event.proto\x12\rfeed.event.v1\x1a\x1b\x66\x65\x65\x64/post/v1/delivery.proto\"\xf7\x01\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\x06\x12\x32\n\x0cpost_created\x18\x02 \x01(\x0b\x32\x1a.feed.event.v1.PostCreatedH\x00\x12\x32\n\x0cpost_changed\x18\x03 \x01(\x0b\x32\x1a.feed.event.v1.PostChangedH\x00\x12\x36\n\x0e\x66ollow_changed\x18\x04 \x01(\x0b\x32\x1c.feed.event.v1.FollowChangedH\x00\x12\x34\n\rauthor_turned\x18\x05 \x01(\x0b\x32\x1b.feed.event.v1.AuthorTurnedH\x00\x42\x06\n\x04kind\"[\n\x0bPostCreated\x12\x0f\n\x07post_id\x18\x01 \x01(\x06\x12\x11\n\tauthor_id\x18\x02 \x01(\x06\x12(\n\x08\x64\x65livery\x18\x03 \x01(\x0e\x32\x16.feed.post.v1.Delivery\"/\n\x0c\x41uthorTurned\x12\x11\n\tauthor_id\x18\x01 \x01(\x06\x12\x0c\n\x04turn\x18\x02 \x01(\r\"/\n\x0bPostChanged\x12\x0f\n\x07post_id\x18\x01 \x01(\x06\x12\x0f\n\x07version\x18\x02 \x01(\r\"b\n\rFollowChanged\x12\x13\n\x0b\x66ollower_id\x18\x01 \x01(\x06\x12\x13\n\x0b\x66ollowee_id\x18\x02 \x01(\x06\x12\x14\n\x0c\x65\x64ge_version\x18\x03 \x01(\x06\x12\x11\n\tfollowing\x18\x04 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'feed.event.v1.event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EVENT']._serialized_start=45
-  _globals['_EVENT']._serialized_end=238
-  _globals['_POSTCREATED']._serialized_start=240
-  _globals['_POSTCREATED']._serialized_end=289
-  _globals['_POSTCHANGED']._serialized_start=291
-  _globals['_POSTCHANGED']._serialized_end=338
-  _globals['_FOLLOWCHANGED']._serialized_start=340
-  _globals['_FOLLOWCHANGED']._serialized_end=438
+  _globals['_EVENT']._serialized_start=74
+  _globals['_EVENT']._serialized_end=321
+  _globals['_POSTCREATED']._serialized_start=323
+  _globals['_POSTCREATED']._serialized_end=414
+  _globals['_AUTHORTURNED']._serialized_start=416
+  _globals['_AUTHORTURNED']._serialized_end=463
+  _globals['_POSTCHANGED']._serialized_start=465
+  _globals['_POSTCHANGED']._serialized_end=512
+  _globals['_FOLLOWCHANGED']._serialized_start=514
+  _globals['_FOLLOWCHANGED']._serialized_end=612
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 What happened, as the services tell each other over the queues."""
 
+from feed.post.v1 import delivery_pb2 as _delivery_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 import builtins as _builtins
@@ -26,6 +27,7 @@ class Event(_message.Message):
     POST_CREATED_FIELD_NUMBER: _builtins.int
     POST_CHANGED_FIELD_NUMBER: _builtins.int
     FOLLOW_CHANGED_FIELD_NUMBER: _builtins.int
+    AUTHOR_TURNED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.int
     """Time-ordered id of the event."""
     @_builtins.property
@@ -38,7 +40,11 @@ class Event(_message.Message):
 
     @_builtins.property
     def follow_changed(self) -> Global___FollowChanged:
-        """Somebody followed or unfollowed somebody."""
+        """Somebody's posts came into somebody's feed, or went."""
+
+    @_builtins.property
+    def author_turned(self) -> Global___AuthorTurned:
+        """An author's posts shall be pulled."""
 
     def __init__(
         self,
@@ -47,12 +53,13 @@ class Event(_message.Message):
         post_created: Global___PostCreated | None = ...,
         post_changed: Global___PostChanged | None = ...,
         follow_changed: Global___FollowChanged | None = ...,
+        author_turned: Global___AuthorTurned | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["follow_changed", b"follow_changed", "kind", b"kind", "post_changed", b"post_changed", "post_created", b"post_created"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["author_turned", b"author_turned", "follow_changed", b"follow_changed", "kind", b"kind", "post_changed", b"post_changed", "post_created", b"post_created"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "follow_changed", b"follow_changed", "kind", b"kind", "post_changed", b"post_changed", "post_created", b"post_created"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_turned", b"author_turned", "event_id", b"event_id", "follow_changed", b"follow_changed", "kind", b"kind", "post_changed", b"post_changed", "post_created", b"post_created"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["post_created", "post_changed", "follow_changed"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["post_created", "post_changed", "follow_changed", "author_turned"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -66,23 +73,53 @@ class PostCreated(_message.Message):
 
     POST_ID_FIELD_NUMBER: _builtins.int
     AUTHOR_ID_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
     post_id: _builtins.int
     """The post."""
     author_id: _builtins.int
     """Who wrote it."""
+    delivery: _delivery_pb2.Delivery.ValueType
+    """How it gets into feeds; PUSH when unspecified."""
     def __init__(
         self,
         *,
         post_id: _builtins.int = ...,
         author_id: _builtins.int = ...,
+        delivery: _delivery_pb2.Delivery.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_id", b"author_id", "post_id", b"post_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_id", b"author_id", "delivery", b"delivery", "post_id", b"post_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PostCreated: _TypeAlias = PostCreated  # noqa: Y015
+
+@_typing.final
+class AuthorTurned(_message.Message):
+    """An author turned to PULL: the timelines of all followers are to be marked, and then the turn is to be finished."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHOR_ID_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
+    author_id: _builtins.int
+    """The author."""
+    turn: _builtins.int
+    """Counts all turns of all authors."""
+    def __init__(
+        self,
+        *,
+        author_id: _builtins.int = ...,
+        turn: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_id", b"author_id", "turn", b"turn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuthorTurned: _TypeAlias = AuthorTurned  # noqa: Y015
 
 @_typing.final
 class PostChanged(_message.Message):
@@ -112,7 +149,7 @@ Global___PostChanged: _TypeAlias = PostChanged  # noqa: Y015
 
 @_typing.final
 class FollowChanged(_message.Message):
-    """An edge of the follow graph came or went."""
+    """Somebody's posts came into somebody's home feed, by a follow or the end of a mute; or went, by an unfollow, a mute or a block."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -121,13 +158,13 @@ class FollowChanged(_message.Message):
     EDGE_VERSION_FIELD_NUMBER: _builtins.int
     FOLLOWING_FIELD_NUMBER: _builtins.int
     follower_id: _builtins.int
-    """Who follows or followed."""
+    """Whose feed."""
     followee_id: _builtins.int
-    """Who is or was followed."""
+    """Whose posts."""
     edge_version: _builtins.int
-    """Time-ordered: of two changes of the same edge, the larger holds."""
+    """Time-ordered: of two changes between the same two, the larger holds."""
     following: _builtins.bool
-    """True: the edge came. False: it went."""
+    """True: they came. False: they went."""
     def __init__(
         self,
         *,

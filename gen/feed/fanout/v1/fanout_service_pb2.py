@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from feed.fanout.v1 import job_pb2 as feed_dot_fanout_dot_v1_dot_job__pb2
+from feed.post.v1 import delivery_pb2 as feed_dot_post_dot_v1_dot_delivery__pb2
 from feed.rules.v1 import rules_pb2 as feed_dot_rules_dot_v1_dot_rules__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#feed/fanout/v1/fanout_service.proto\x12\x0e\x66\x65\x65\x64.fanout.v1\x1a\x18\x66\x65\x65\x64/fanout/v1/job.proto\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\"\'\n\rGetJobRequest\x12\x16\n\x06job_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\"2\n\x0eGetJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.feed.fanout.v1.Job\"H\n\x16ListRunningJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\"U\n\x17ListRunningJobsResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.feed.fanout.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xc8\x01\n\rFanoutService\x12M\n\x06GetJob\x12\x1d.feed.fanout.v1.GetJobRequest\x1a\x1e.feed.fanout.v1.GetJobResponse\"\x04\xb0\xbb\x18\x01\x12h\n\x0fListRunningJobs\x12&.feed.fanout.v1.ListRunningJobsRequest\x1a\'.feed.fanout.v1.ListRunningJobsResponse\"\x04\xb0\xbb\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#feed/fanout/v1/fanout_service.proto\x12\x0e\x66\x65\x65\x64.fanout.v1\x1a\x18\x66\x65\x65\x64/fanout/v1/job.proto\x1a\x1b\x66\x65\x65\x64/post/v1/delivery.proto\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\"\'\n\rGetJobRequest\x12\x16\n\x06job_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\"2\n\x0eGetJobResponse\x12 \n\x03job\x18\x01 \x01(\x0b\x32\x13.feed.fanout.v1.Job\"H\n\x16ListRunningJobsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\"U\n\x17ListRunningJobsResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.feed.fanout.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x16ListDeadLettersRequest\x12\x15\n\x05queue\x18\x01 \x01(\tB\x06\xa2\xbb\x18\x02\x08\x01\x12\r\n\x05limit\x18\x02 \x01(\r\"K\n\x17ListDeadLettersResponse\x12\x30\n\x0c\x64\x65\x61\x64_letters\x18\x01 \x03(\x0b\x32\x1a.feed.fanout.v1.DeadLetter\"9\n\nDeadLetter\x12\r\n\x05topic\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\"2\n\x19RedriveDeadLettersRequest\x12\x15\n\x05queue\x18\x01 \x01(\tB\x06\xa2\xbb\x18\x02\x08\x01\"+\n\x1aRedriveDeadLettersResponse\x12\r\n\x05\x63ount\x18\x01 \x01(\r\",\n\x17PreviewThresholdRequest\x12\x11\n\tthreshold\x18\x01 \x01(\r\"\x8a\x01\n\x18PreviewThresholdResponse\x12\x11\n\tthreshold\x18\x01 \x01(\r\x12+\n\x07\x61uthors\x18\x02 \x03(\x0b\x32\x1a.feed.fanout.v1.AuthorCost\x12\x18\n\x10\x64\x65liveries_a_day\x18\x03 \x01(\x01\x12\x14\n\x0cmerges_a_day\x18\x04 \x01(\x01\"\xbe\x01\n\nAuthorCost\x12\x11\n\tauthor_id\x18\x01 \x01(\x04\x12\x16\n\x0e\x66ollower_count\x18\x02 \x01(\r\x12\x1d\n\x15\x61\x63tive_follower_count\x18\x03 \x01(\r\x12\x13\n\x0bposts_a_day\x18\x04 \x01(\x01\x12(\n\x08\x64\x65livery\x18\x05 \x01(\x0e\x32\x16.feed.post.v1.Delivery\x12\'\n\x07preview\x18\x06 \x01(\x0e\x32\x16.feed.post.v1.Delivery2\x92\x04\n\rFanoutService\x12M\n\x06GetJob\x12\x1d.feed.fanout.v1.GetJobRequest\x1a\x1e.feed.fanout.v1.GetJobResponse\"\x04\xb0\xbb\x18\x01\x12h\n\x0fListRunningJobs\x12&.feed.fanout.v1.ListRunningJobsRequest\x1a\'.feed.fanout.v1.ListRunningJobsResponse\"\x04\xb0\xbb\x18\x01\x12h\n\x0fListDeadLetters\x12&.feed.fanout.v1.ListDeadLettersRequest\x1a\'.feed.fanout.v1.ListDeadLettersResponse\"\x04\xb0\xbb\x18\x01\x12q\n\x12RedriveDeadLetters\x12).feed.fanout.v1.RedriveDeadLettersRequest\x1a*.feed.fanout.v1.RedriveDeadLettersResponse\"\x04\xb0\xbb\x18\x01\x12k\n\x10PreviewThreshold\x12\'.feed.fanout.v1.PreviewThresholdRequest\x1a(.feed.fanout.v1.PreviewThresholdResponse\"\x04\xb0\xbb\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,18 +38,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETJOBREQUEST'].fields_by_name['job_id']._serialized_options = b'\242\273\030\002\010\001'
   _globals['_LISTRUNNINGJOBSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTRUNNINGJOBSREQUEST'].fields_by_name['page_token']._serialized_options = b'\242\273\030\003\030\200\004'
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['queue']._loaded_options = None
+  _globals['_LISTDEADLETTERSREQUEST'].fields_by_name['queue']._serialized_options = b'\242\273\030\002\010\001'
+  _globals['_REDRIVEDEADLETTERSREQUEST'].fields_by_name['queue']._loaded_options = None
+  _globals['_REDRIVEDEADLETTERSREQUEST'].fields_by_name['queue']._serialized_options = b'\242\273\030\002\010\001'
   _globals['_FANOUTSERVICE'].methods_by_name['GetJob']._loaded_options = None
   _globals['_FANOUTSERVICE'].methods_by_name['GetJob']._serialized_options = b'\260\273\030\001'
   _globals['_FANOUTSERVICE'].methods_by_name['ListRunningJobs']._loaded_options = None
   _globals['_FANOUTSERVICE'].methods_by_name['ListRunningJobs']._serialized_options = b'\260\273\030\001'
-  _globals['_GETJOBREQUEST']._serialized_start=108
-  _globals['_GETJOBREQUEST']._serialized_end=147
-  _globals['_GETJOBRESPONSE']._serialized_start=149
-  _globals['_GETJOBRESPONSE']._serialized_end=199
-  _globals['_LISTRUNNINGJOBSREQUEST']._serialized_start=201
-  _globals['_LISTRUNNINGJOBSREQUEST']._serialized_end=273
-  _globals['_LISTRUNNINGJOBSRESPONSE']._serialized_start=275
-  _globals['_LISTRUNNINGJOBSRESPONSE']._serialized_end=360
-  _globals['_FANOUTSERVICE']._serialized_start=363
-  _globals['_FANOUTSERVICE']._serialized_end=563
+  _globals['_FANOUTSERVICE'].methods_by_name['ListDeadLetters']._loaded_options = None
+  _globals['_FANOUTSERVICE'].methods_by_name['ListDeadLetters']._serialized_options = b'\260\273\030\001'
+  _globals['_FANOUTSERVICE'].methods_by_name['RedriveDeadLetters']._loaded_options = None
+  _globals['_FANOUTSERVICE'].methods_by_name['RedriveDeadLetters']._serialized_options = b'\260\273\030\001'
+  _globals['_FANOUTSERVICE'].methods_by_name['PreviewThreshold']._loaded_options = None
+  _globals['_FANOUTSERVICE'].methods_by_name['PreviewThreshold']._serialized_options = b'\260\273\030\001'
+  _globals['_GETJOBREQUEST']._serialized_start=137
+  _globals['_GETJOBREQUEST']._serialized_end=176
+  _globals['_GETJOBRESPONSE']._serialized_start=178
+  _globals['_GETJOBRESPONSE']._serialized_end=228
+  _globals['_LISTRUNNINGJOBSREQUEST']._serialized_start=230
+  _globals['_LISTRUNNINGJOBSREQUEST']._serialized_end=302
+  _globals['_LISTRUNNINGJOBSRESPONSE']._serialized_start=304
+  _globals['_LISTRUNNINGJOBSRESPONSE']._serialized_end=389
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=391
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=453
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=455
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=530
+  _globals['_DEADLETTER']._serialized_start=532
+  _globals['_DEADLETTER']._serialized_end=589
+  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_start=591
+  _globals['_REDRIVEDEADLETTERSREQUEST']._serialized_end=641
+  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_start=643
+  _globals['_REDRIVEDEADLETTERSRESPONSE']._serialized_end=686
+  _globals['_PREVIEWTHRESHOLDREQUEST']._serialized_start=688
+  _globals['_PREVIEWTHRESHOLDREQUEST']._serialized_end=732
+  _globals['_PREVIEWTHRESHOLDRESPONSE']._serialized_start=735
+  _globals['_PREVIEWTHRESHOLDRESPONSE']._serialized_end=873
+  _globals['_AUTHORCOST']._serialized_start=876
+  _globals['_AUTHORCOST']._serialized_end=1066
+  _globals['_FANOUTSERVICE']._serialized_start=1069
+  _globals['_FANOUTSERVICE']._serialized_end=1599
 # @@protoc_insertion_point(module_scope)

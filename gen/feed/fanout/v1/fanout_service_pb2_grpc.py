@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class FanoutServiceStub:
-    """Shows how far deliveries are.
+    """Shows how far deliveries are, and what did not get through. For other services and operators.
     """
 
     def __init__(self, channel):
@@ -45,14 +45,29 @@ class FanoutServiceStub:
                 request_serializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.ListRunningJobsRequest.SerializeToString,
                 response_deserializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.ListRunningJobsResponse.FromString,
                 _registered_method=True)
+        self.ListDeadLetters = channel.unary_unary(
+                '/feed.fanout.v1.FanoutService/ListDeadLetters',
+                request_serializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.ListDeadLettersRequest.SerializeToString,
+                response_deserializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.ListDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.RedriveDeadLetters = channel.unary_unary(
+                '/feed.fanout.v1.FanoutService/RedriveDeadLetters',
+                request_serializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.RedriveDeadLettersRequest.SerializeToString,
+                response_deserializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.RedriveDeadLettersResponse.FromString,
+                _registered_method=True)
+        self.PreviewThreshold = channel.unary_unary(
+                '/feed.fanout.v1.FanoutService/PreviewThreshold',
+                request_serializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.PreviewThresholdRequest.SerializeToString,
+                response_deserializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.PreviewThresholdResponse.FromString,
+                _registered_method=True)
 
 
 class FanoutServiceServicer:
-    """Shows how far deliveries are.
+    """Shows how far deliveries are, and what did not get through. For other services and operators.
     """
 
     def GetJob(self, request, context):
-        """One job. Errors: NOT_FOUND when the post was never planned.
+        """One job. Errors: NOT_FOUND when there is none: the post is not planned yet, fitted into one chunk, or is pulled.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -62,6 +77,29 @@ class FanoutServiceServicer:
         """The jobs that are not done, oldest first.
 
         Errors: INVALID_ARGUMENT for a negative page size or an unusable token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListDeadLetters(self, request, context):
+        """The oldest messages that a work queue gave up, and why. They stay there.
+
+        Errors: INVALID_ARGUMENT for a queue that is none of the mesh's.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedriveDeadLetters(self, request, context):
+        """Puts what a work queue gave up back into it. Errors: as ListDeadLetters.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewThreshold(self, request, context):
+        """What another threshold between push and pull would do, from what was seen of authors with many followers. Nothing changes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -80,6 +118,21 @@ def add_FanoutServiceServicer_to_server(servicer, server):
                     request_deserializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.ListRunningJobsRequest.FromString,
                     response_serializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.ListRunningJobsResponse.SerializeToString,
             ),
+            'ListDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDeadLetters,
+                    request_deserializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.ListDeadLettersRequest.FromString,
+                    response_serializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.ListDeadLettersResponse.SerializeToString,
+            ),
+            'RedriveDeadLetters': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedriveDeadLetters,
+                    request_deserializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.RedriveDeadLettersRequest.FromString,
+                    response_serializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.RedriveDeadLettersResponse.SerializeToString,
+            ),
+            'PreviewThreshold': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewThreshold,
+                    request_deserializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.PreviewThresholdRequest.FromString,
+                    response_serializer=feed_dot_fanout_dot_v1_dot_fanout__service__pb2.PreviewThresholdResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'feed.fanout.v1.FanoutService', rpc_method_handlers)
@@ -89,7 +142,7 @@ def add_FanoutServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class FanoutService:
-    """Shows how far deliveries are.
+    """Shows how far deliveries are, and what did not get through. For other services and operators.
     """
 
     @staticmethod
@@ -136,6 +189,87 @@ class FanoutService:
             '/feed.fanout.v1.FanoutService/ListRunningJobs',
             feed_dot_fanout_dot_v1_dot_fanout__service__pb2.ListRunningJobsRequest.SerializeToString,
             feed_dot_fanout_dot_v1_dot_fanout__service__pb2.ListRunningJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/feed.fanout.v1.FanoutService/ListDeadLetters',
+            feed_dot_fanout_dot_v1_dot_fanout__service__pb2.ListDeadLettersRequest.SerializeToString,
+            feed_dot_fanout_dot_v1_dot_fanout__service__pb2.ListDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedriveDeadLetters(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/feed.fanout.v1.FanoutService/RedriveDeadLetters',
+            feed_dot_fanout_dot_v1_dot_fanout__service__pb2.RedriveDeadLettersRequest.SerializeToString,
+            feed_dot_fanout_dot_v1_dot_fanout__service__pb2.RedriveDeadLettersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewThreshold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/feed.fanout.v1.FanoutService/PreviewThreshold',
+            feed_dot_fanout_dot_v1_dot_fanout__service__pb2.PreviewThresholdRequest.SerializeToString,
+            feed_dot_fanout_dot_v1_dot_fanout__service__pb2.PreviewThresholdResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -26,17 +26,19 @@ from feed.graph.v1 import follow_pb2 as feed_dot_graph_dot_v1_dot_follow__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66\x65\x65\x64/fanout/v1/job.proto\x12\x0e\x66\x65\x65\x64.fanout.v1\x1a\x1a\x66\x65\x65\x64/graph/v1/follow.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xfa\x01\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\x04\x12\x11\n\tauthor_id\x18\x02 \x01(\x04\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.feed.fanout.v1.JobState\x12\x13\n\x0b\x63hunk_count\x18\x04 \x01(\r\x12\x18\n\x10\x64one_chunk_count\x18\x05 \x01(\r\x12\x16\n\x0e\x66ollower_count\x18\x06 \x01(\r\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"{\n\x05\x43hunk\x12\x0e\n\x06job_id\x18\x01 \x01(\x06\x12\x11\n\tauthor_id\x18\x02 \x01(\x06\x12\r\n\x05index\x18\x03 \x01(\r\x12\x13\n\x0b\x63hunk_count\x18\x04 \x01(\r\x12+\n\x05range\x18\x05 \x01(\x0b\x32\x1c.feed.graph.v1.FollowerRange*P\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_RUNNING\x10\x01\x12\x12\n\x0eJOB_STATE_DONE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66\x65\x65\x64/fanout/v1/job.proto\x12\x0e\x66\x65\x65\x64.fanout.v1\x1a\x1a\x66\x65\x65\x64/graph/v1/follow.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcf\x02\n\x03Job\x12\x0e\n\x06job_id\x18\x01 \x01(\x04\x12\x11\n\tauthor_id\x18\x02 \x01(\x04\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.feed.fanout.v1.JobState\x12\x13\n\x0b\x63hunk_count\x18\x04 \x01(\r\x12\x18\n\x10\x64one_chunk_count\x18\x05 \x01(\r\x12\x16\n\x0e\x66ollower_count\x18\x06 \x01(\r\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x66inish_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x04kind\x18\t \x01(\x0e\x32\x17.feed.fanout.v1.JobKind\x12\x17\n\x0f\x64\x65livered_count\x18\n \x01(\r\x12\x13\n\x0b\x64uration_ms\x18\x0b \x01(\x04\"\x89\x01\n\x05\x43hunk\x12\x0e\n\x06job_id\x18\x01 \x01(\x06\x12\x11\n\tauthor_id\x18\x02 \x01(\x06\x12\r\n\x05index\x18\x03 \x01(\r\x12\x13\n\x0b\x63hunk_count\x18\x04 \x01(\r\x12+\n\x05range\x18\x05 \x01(\x0b\x32\x1c.feed.graph.v1.FollowerRange\x12\x0c\n\x04turn\x18\x06 \x01(\r*I\n\x07JobKind\x12\x18\n\x14JOB_KIND_UNSPECIFIED\x10\x00\x12\x11\n\rJOB_KIND_POST\x10\x01\x12\x11\n\rJOB_KIND_TURN\x10\x02*P\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATE_RUNNING\x10\x01\x12\x12\n\x0eJOB_STATE_DONE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'feed.fanout.v1.job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTATE']._serialized_start=483
-  _globals['_JOBSTATE']._serialized_end=563
+  _globals['_JOBKIND']._serialized_start=583
+  _globals['_JOBKIND']._serialized_end=656
+  _globals['_JOBSTATE']._serialized_start=658
+  _globals['_JOBSTATE']._serialized_end=738
   _globals['_JOB']._serialized_start=106
-  _globals['_JOB']._serialized_end=356
-  _globals['_CHUNK']._serialized_start=358
-  _globals['_CHUNK']._serialized_end=481
+  _globals['_JOB']._serialized_end=441
+  _globals['_CHUNK']._serialized_start=444
+  _globals['_CHUNK']._serialized_end=581
 # @@protoc_insertion_point(module_scope)

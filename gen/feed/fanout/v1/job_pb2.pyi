@@ -19,6 +19,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _JobKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _JobKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    JOB_KIND_UNSPECIFIED: _JobKind.ValueType  # 0
+    """Never sent."""
+    JOB_KIND_POST: _JobKind.ValueType  # 1
+    """It puts a post into them."""
+    JOB_KIND_TURN: _JobKind.ValueType  # 2
+    """It marks an author as pulled."""
+
+class JobKind(_JobKind, metaclass=_JobKindEnumTypeWrapper):
+    """What a job does to timelines."""
+
+JOB_KIND_UNSPECIFIED: JobKind.ValueType  # 0
+"""Never sent."""
+JOB_KIND_POST: JobKind.ValueType  # 1
+"""It puts a post into them."""
+JOB_KIND_TURN: JobKind.ValueType  # 2
+"""It marks an author as pulled."""
+Global___JobKind: _TypeAlias = JobKind  # noqa: Y015
+
 class _JobState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -45,7 +69,9 @@ Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 @_typing.final
 class Job(_message.Message):
-    """Delivering one post to all of its author's followers."""
+    """Work on the timelines of all followers of one author: to deliver a post, or to mark the author as pulled. Posts that fit into one chunk
+    are delivered without a job.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -57,10 +83,13 @@ class Job(_message.Message):
     FOLLOWER_COUNT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    DELIVERED_COUNT_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.int
-    """The post; a job has its post's id."""
+    """The post, or the id of the event that the author turned."""
     author_id: _builtins.int
-    """Who wrote the post."""
+    """Whose followers."""
     state: Global___JobState.ValueType
     """How far it is."""
     chunk_count: _builtins.int
@@ -69,6 +98,12 @@ class Job(_message.Message):
     """How many chunks are delivered."""
     follower_count: _builtins.int
     """How many followers the author had when the job was planned."""
+    kind: Global___JobKind.ValueType
+    """What is done to the timelines."""
+    delivered_count: _builtins.int
+    """How many timelines hold the post, or are marked, by the chunks that are done. The other followers have none."""
+    duration_ms: _builtins.int
+    """How many milliseconds it has been running, or took."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was planned."""
@@ -88,10 +123,13 @@ class Job(_message.Message):
         follower_count: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___JobKind.ValueType = ...,
+        delivered_count: _builtins.int = ...,
+        duration_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "finish_time", b"finish_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_id", b"author_id", "chunk_count", b"chunk_count", "create_time", b"create_time", "done_chunk_count", b"done_chunk_count", "finish_time", b"finish_time", "follower_count", b"follower_count", "job_id", b"job_id", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_id", b"author_id", "chunk_count", b"chunk_count", "create_time", b"create_time", "delivered_count", b"delivered_count", "done_chunk_count", b"done_chunk_count", "duration_ms", b"duration_ms", "finish_time", b"finish_time", "follower_count", b"follower_count", "job_id", b"job_id", "kind", b"kind", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -99,7 +137,7 @@ Global___Job: _TypeAlias = Job  # noqa: Y015
 
 @_typing.final
 class Chunk(_message.Message):
-    """A part of a job: the message on the chunk queue."""
+    """A part of a job: the message on a chunk queue."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -108,14 +146,17 @@ class Chunk(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     CHUNK_COUNT_FIELD_NUMBER: _builtins.int
     RANGE_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
     job_id: _builtins.int
-    """The job, which is also the post."""
+    """The job."""
     author_id: _builtins.int
-    """Who wrote the post."""
+    """Whose followers."""
     index: _builtins.int
     """0 to `chunk_count` - 1."""
     chunk_count: _builtins.int
     """How many chunks the job has."""
+    turn: _builtins.int
+    """For a job that marks an author: the turn that it marks."""
     @_builtins.property
     def range(self) -> _follow_pb2.FollowerRange:
         """Which followers."""
@@ -128,10 +169,11 @@ class Chunk(_message.Message):
         index: _builtins.int = ...,
         chunk_count: _builtins.int = ...,
         range: _follow_pb2.FollowerRange | None = ...,
+        turn: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["range", b"range"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_id", b"author_id", "chunk_count", b"chunk_count", "index", b"index", "job_id", b"job_id", "range", b"range"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_id", b"author_id", "chunk_count", b"chunk_count", "index", b"index", "job_id", b"job_id", "range", b"range", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,17 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66\x65\x65\x64/graph/v1/follow.proto\x12\rfeed.graph.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"c\n\x06\x46ollow\x12\x13\n\x0b\x66ollower_id\x18\x01 \x01(\x04\x12\x13\n\x0b\x66ollowee_id\x18\x02 \x01(\x04\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"3\n\x10\x46ollowerPosition\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\r\x12\x0f\n\x07user_id\x18\x02 \x01(\x06\"m\n\rFollowerRange\x12.\n\x05start\x18\x01 \x01(\x0b\x32\x1f.feed.graph.v1.FollowerPosition\x12,\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x1f.feed.graph.v1.FollowerPositionb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x66\x65\x65\x64/graph/v1/follow.proto\x12\rfeed.graph.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8e\x01\n\x06\x46ollow\x12\x13\n\x0b\x66ollower_id\x18\x01 \x01(\x04\x12\x13\n\x0b\x66ollowee_id\x18\x02 \x01(\x04\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.feed.graph.v1.FollowState\"3\n\x10\x46ollowerPosition\x12\x0e\n\x06\x62ucket\x18\x01 \x01(\r\x12\x0f\n\x07user_id\x18\x02 \x01(\x06\"m\n\rFollowerRange\x12.\n\x05start\x18\x01 \x01(\x0b\x32\x1f.feed.graph.v1.FollowerPosition\x12,\n\x03\x65nd\x18\x02 \x01(\x0b\x32\x1f.feed.graph.v1.FollowerPosition*`\n\x0b\x46ollowState\x12\x1c\n\x18\x46OLLOW_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46OLLOW_STATE_ACTIVE\x10\x01\x12\x1a\n\x16\x46OLLOW_STATE_REQUESTED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'feed.graph.v1.follow_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FOLLOW']._serialized_start=78
-  _globals['_FOLLOW']._serialized_end=177
-  _globals['_FOLLOWERPOSITION']._serialized_start=179
-  _globals['_FOLLOWERPOSITION']._serialized_end=230
-  _globals['_FOLLOWERRANGE']._serialized_start=232
-  _globals['_FOLLOWERRANGE']._serialized_end=341
+  _globals['_FOLLOWSTATE']._serialized_start=387
+  _globals['_FOLLOWSTATE']._serialized_end=483
+  _globals['_FOLLOW']._serialized_start=79
+  _globals['_FOLLOW']._serialized_end=221
+  _globals['_FOLLOWERPOSITION']._serialized_start=223
+  _globals['_FOLLOWERPOSITION']._serialized_end=274
+  _globals['_FOLLOWERRANGE']._serialized_start=276
+  _globals['_FOLLOWERRANGE']._serialized_end=385
 # @@protoc_insertion_point(module_scope)

@@ -6,6 +6,7 @@ Who follows whom."""
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _FollowState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FollowStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FollowState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FOLLOW_STATE_UNSPECIFIED: _FollowState.ValueType  # 0
+    """Never sent."""
+    FOLLOW_STATE_ACTIVE: _FollowState.ValueType  # 1
+    """The follower sees the followee's posts."""
+    FOLLOW_STATE_REQUESTED: _FollowState.ValueType  # 2
+    """The followee is private and has not approved the follower yet."""
+
+class FollowState(_FollowState, metaclass=_FollowStateEnumTypeWrapper):
+    """Whether an edge holds."""
+
+FOLLOW_STATE_UNSPECIFIED: FollowState.ValueType  # 0
+"""Never sent."""
+FOLLOW_STATE_ACTIVE: FollowState.ValueType  # 1
+"""The follower sees the followee's posts."""
+FOLLOW_STATE_REQUESTED: FollowState.ValueType  # 2
+"""The followee is private and has not approved the follower yet."""
+Global___FollowState: _TypeAlias = FollowState  # noqa: Y015
+
 @_typing.final
 class Follow(_message.Message):
     """One edge: the follower sees the followee's posts."""
@@ -26,10 +51,13 @@ class Follow(_message.Message):
     FOLLOWER_ID_FIELD_NUMBER: _builtins.int
     FOLLOWEE_ID_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     follower_id: _builtins.int
     """Who follows."""
     followee_id: _builtins.int
     """Who is followed."""
+    state: Global___FollowState.ValueType
+    """Whether it holds, or waits to be approved."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Since when."""
@@ -40,10 +68,11 @@ class Follow(_message.Message):
         follower_id: _builtins.int = ...,
         followee_id: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___FollowState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "followee_id", b"followee_id", "follower_id", b"follower_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "followee_id", b"followee_id", "follower_id", b"follower_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

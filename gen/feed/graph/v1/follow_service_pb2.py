@@ -28,7 +28,7 @@ from feed.rules.v1 import rules_pb2 as feed_dot_rules_dot_v1_dot_rules__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"feed/graph/v1/follow_service.proto\x12\rfeed.graph.v1\x1a\x1a\x66\x65\x65\x64/graph/v1/follow.proto\x1a\x18\x66\x65\x65\x64/graph/v1/user.proto\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\x1a\x1cgoogle/api/annotations.proto\"\xa6\x01\n\x13\x43reateFollowRequest\x12\x1b\n\x0b\x66ollowee_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\x12]\n\nrequest_id\x18\x02 \x01(\tBI\xa2\xbb\x18\x45\"\x13[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores\x12\x13\n\x0b\x66ollower_id\x18\x03 \x01(\x04\"=\n\x14\x43reateFollowResponse\x12%\n\x06\x66ollow\x18\x01 \x01(\x0b\x32\x15.feed.graph.v1.Follow\"\xa6\x01\n\x13\x44\x65leteFollowRequest\x12\x1b\n\x0b\x66ollowee_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x13\n\x0b\x66ollower_id\x18\x02 \x01(\x04\x12]\n\nrequest_id\x18\x03 \x01(\tBI\xa2\xbb\x18\x45\"\x13[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores\"\x16\n\x14\x44\x65leteFollowResponse\"1\n\x12IsFollowingRequest\x12\x1b\n\x0b\x66ollowee_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\"(\n\x13IsFollowingResponse\x12\x11\n\tfollowing\x18\x01 \x01(\x08\"_\n\x14ListFollowersRequest\x12\x17\n\x07user_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\"T\n\x15ListFollowersResponse\x12\"\n\x05users\x18\x01 \x03(\x0b\x32\x13.feed.graph.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"_\n\x14ListFollowingRequest\x12\x17\n\x07user_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\"T\n\x15ListFollowingResponse\x12\"\n\x05users\x18\x01 \x03(\x0b\x32\x13.feed.graph.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x18ListFollowerRangeRequest\x12\x17\n\x07user_id\x18\x01 \x01(\x06\x42\x06\xa2\xbb\x18\x02\x08\x01\x12+\n\x05range\x18\x02 \x01(\x0b\x32\x1c.feed.graph.v1.FollowerRange\x12\r\n\x05limit\x18\x03 \x01(\r\"`\n\x19ListFollowerRangeResponse\x12\x14\n\x0c\x66ollower_ids\x18\x01 \x03(\x06\x12-\n\x04next\x18\x02 \x01(\x0b\x32\x1f.feed.graph.v1.FollowerPosition\"W\n\x16ListFolloweeIdsRequest\x12\x17\n\x07user_id\x18\x01 \x01(\x06\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x15\n\rafter_user_id\x18\x02 \x01(\x06\x12\r\n\x05limit\x18\x03 \x01(\r\"/\n\x17ListFolloweeIdsResponse\x12\x14\n\x0c\x66ollowee_ids\x18\x01 \x03(\x06\x32\xc3\x07\n\rFollowService\x12\xb3\x01\n\x0c\x43reateFollow\x12\".feed.graph.v1.CreateFollowRequest\x1a#.feed.graph.v1.CreateFollowResponse\"Z\xa8\xbb\x18\x01\xb0\xbb\x18\x01\x82\xd3\xe4\x93\x02L\"\x0b/v1/follows:\x01*Z\x14\"\x07/follow:\x01*b\x06\x66ollowZ\x1c\"\x0f/friends/create:\x01*b\x06\x66ollowb\x06\x66ollow\x12\x98\x01\n\x0c\x44\x65leteFollow\x12\".feed.graph.v1.DeleteFollowRequest\x1a#.feed.graph.v1.DeleteFollowResponse\"?\xa8\xbb\x18\x01\xb0\xbb\x18\x01\x82\xd3\xe4\x93\x02\x31*\x19/v1/follows/{followee_id}Z\x14*\x0f/friends/create:\x01*\x12{\n\x0bIsFollowing\x12!.feed.graph.v1.IsFollowingRequest\x1a\".feed.graph.v1.IsFollowingResponse\"%\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/follows/{followee_id}\x12\x85\x01\n\rListFollowers\x12#.feed.graph.v1.ListFollowersRequest\x1a$.feed.graph.v1.ListFollowersResponse\")\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/users/{user_id}/followers\x12\x85\x01\n\rListFollowing\x12#.feed.graph.v1.ListFollowingRequest\x1a$.feed.graph.v1.ListFollowingResponse\")\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/users/{user_id}/following\x12l\n\x11ListFollowerRange\x12\'.feed.graph.v1.ListFollowerRangeRequest\x1a(.feed.graph.v1.ListFollowerRangeResponse\"\x04\xb0\xbb\x18\x01\x12\x66\n\x0fListFolloweeIds\x12%.feed.graph.v1.ListFolloweeIdsRequest\x1a&.feed.graph.v1.ListFolloweeIdsResponse\"\x04\xb0\xbb\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"feed/graph/v1/follow_service.proto\x12\rfeed.graph.v1\x1a\x1a\x66\x65\x65\x64/graph/v1/follow.proto\x1a\x18\x66\x65\x65\x64/graph/v1/user.proto\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\x1a\x1cgoogle/api/annotations.proto\"\xa6\x01\n\x13\x43reateFollowRequest\x12\x1b\n\x0b\x66ollowee_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\x12]\n\nrequest_id\x18\x02 \x01(\tBI\xa2\xbb\x18\x45\"\x13[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores\x12\x13\n\x0b\x66ollower_id\x18\x03 \x01(\x04\"=\n\x14\x43reateFollowResponse\x12%\n\x06\x66ollow\x18\x01 \x01(\x0b\x32\x15.feed.graph.v1.Follow\"\xa6\x01\n\x13\x44\x65leteFollowRequest\x12\x1b\n\x0b\x66ollowee_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x13\n\x0b\x66ollower_id\x18\x02 \x01(\x04\x12]\n\nrequest_id\x18\x03 \x01(\tBI\xa2\xbb\x18\x45\"\x13[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores\"\x16\n\x14\x44\x65leteFollowResponse\"\x93\x01\n\x15RemoveFollowerRequest\x12\x1b\n\x0b\x66ollower_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\x12]\n\nrequest_id\x18\x02 \x01(\tBI\xa2\xbb\x18\x45\"\x13[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores\"\x18\n\x16RemoveFollowerResponse\"1\n\x12IsFollowingRequest\x12\x1b\n\x0b\x66ollowee_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\";\n\x13IsFollowingResponse\x12\x11\n\tfollowing\x18\x01 \x01(\x08\x12\x11\n\trequested\x18\x02 \x01(\x08\"_\n\x14ListFollowersRequest\x12\x17\n\x07user_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\"T\n\x15ListFollowersResponse\x12\"\n\x05users\x18\x01 \x03(\x0b\x32\x13.feed.graph.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"_\n\x14ListFollowingRequest\x12\x17\n\x07user_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\"T\n\x15ListFollowingResponse\x12\"\n\x05users\x18\x01 \x03(\x0b\x32\x13.feed.graph.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"o\n\x18ListFollowerRangeRequest\x12\x17\n\x07user_id\x18\x01 \x01(\x06\x42\x06\xa2\xbb\x18\x02\x08\x01\x12+\n\x05range\x18\x02 \x01(\x0b\x32\x1c.feed.graph.v1.FollowerRange\x12\r\n\x05limit\x18\x03 \x01(\r\"`\n\x19ListFollowerRangeResponse\x12\x14\n\x0c\x66ollower_ids\x18\x01 \x03(\x06\x12-\n\x04next\x18\x02 \x01(\x0b\x32\x1f.feed.graph.v1.FollowerPosition\"W\n\x16ListFolloweeIdsRequest\x12\x17\n\x07user_id\x18\x01 \x01(\x06\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x15\n\rafter_user_id\x18\x02 \x01(\x06\x12\r\n\x05limit\x18\x03 \x01(\r\"/\n\x17ListFolloweeIdsResponse\x12\x14\n\x0c\x66ollowee_ids\x18\x01 \x03(\x06\x32\xd0\x08\n\rFollowService\x12\xb3\x01\n\x0c\x43reateFollow\x12\".feed.graph.v1.CreateFollowRequest\x1a#.feed.graph.v1.CreateFollowResponse\"Z\xa8\xbb\x18\x01\xb0\xbb\x18\x01\x82\xd3\xe4\x93\x02L\"\x0b/v1/follows:\x01*Z\x14\"\x07/follow:\x01*b\x06\x66ollowZ\x1c\"\x0f/friends/create:\x01*b\x06\x66ollowb\x06\x66ollow\x12\x98\x01\n\x0c\x44\x65leteFollow\x12\".feed.graph.v1.DeleteFollowRequest\x1a#.feed.graph.v1.DeleteFollowResponse\"?\xa8\xbb\x18\x01\xb0\xbb\x18\x01\x82\xd3\xe4\x93\x02\x31*\x19/v1/follows/{followee_id}Z\x14*\x0f/friends/create:\x01*\x12\x8a\x01\n\x0eRemoveFollower\x12$.feed.graph.v1.RemoveFollowerRequest\x1a%.feed.graph.v1.RemoveFollowerResponse\"+\xa8\xbb\x18\x01\xb0\xbb\x18\x01\x82\xd3\xe4\x93\x02\x1d*\x1b/v1/followers/{follower_id}\x12{\n\x0bIsFollowing\x12!.feed.graph.v1.IsFollowingRequest\x1a\".feed.graph.v1.IsFollowingResponse\"%\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/follows/{followee_id}\x12\x85\x01\n\rListFollowers\x12#.feed.graph.v1.ListFollowersRequest\x1a$.feed.graph.v1.ListFollowersResponse\")\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/users/{user_id}/followers\x12\x85\x01\n\rListFollowing\x12#.feed.graph.v1.ListFollowingRequest\x1a$.feed.graph.v1.ListFollowingResponse\")\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/users/{user_id}/following\x12l\n\x11ListFollowerRange\x12\'.feed.graph.v1.ListFollowerRangeRequest\x1a(.feed.graph.v1.ListFollowerRangeResponse\"\x04\xb0\xbb\x18\x01\x12\x66\n\x0fListFolloweeIds\x12%.feed.graph.v1.ListFolloweeIdsRequest\x1a&.feed.graph.v1.ListFolloweeIdsResponse\"\x04\xb0\xbb\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEFOLLOWREQUEST'].fields_by_name['followee_id']._serialized_options = b'\242\273\030\002\010\001'
   _globals['_DELETEFOLLOWREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_DELETEFOLLOWREQUEST'].fields_by_name['request_id']._serialized_options = b'\242\273\030E\"\023[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores'
+  _globals['_REMOVEFOLLOWERREQUEST'].fields_by_name['follower_id']._loaded_options = None
+  _globals['_REMOVEFOLLOWERREQUEST'].fields_by_name['follower_id']._serialized_options = b'\242\273\030\002\010\001'
+  _globals['_REMOVEFOLLOWERREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_REMOVEFOLLOWERREQUEST'].fields_by_name['request_id']._serialized_options = b'\242\273\030E\"\023[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores'
   _globals['_ISFOLLOWINGREQUEST'].fields_by_name['followee_id']._loaded_options = None
   _globals['_ISFOLLOWINGREQUEST'].fields_by_name['followee_id']._serialized_options = b'\242\273\030\002\010\001'
   _globals['_LISTFOLLOWERSREQUEST'].fields_by_name['user_id']._loaded_options = None
@@ -61,6 +65,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FOLLOWSERVICE'].methods_by_name['CreateFollow']._serialized_options = b'\250\273\030\001\260\273\030\001\202\323\344\223\002L\"\013/v1/follows:\001*Z\024\"\007/follow:\001*b\006followZ\034\"\017/friends/create:\001*b\006followb\006follow'
   _globals['_FOLLOWSERVICE'].methods_by_name['DeleteFollow']._loaded_options = None
   _globals['_FOLLOWSERVICE'].methods_by_name['DeleteFollow']._serialized_options = b'\250\273\030\001\260\273\030\001\202\323\344\223\0021*\031/v1/follows/{followee_id}Z\024*\017/friends/create:\001*'
+  _globals['_FOLLOWSERVICE'].methods_by_name['RemoveFollower']._loaded_options = None
+  _globals['_FOLLOWSERVICE'].methods_by_name['RemoveFollower']._serialized_options = b'\250\273\030\001\260\273\030\001\202\323\344\223\002\035*\033/v1/followers/{follower_id}'
   _globals['_FOLLOWSERVICE'].methods_by_name['IsFollowing']._loaded_options = None
   _globals['_FOLLOWSERVICE'].methods_by_name['IsFollowing']._serialized_options = b'\250\273\030\001\202\323\344\223\002\033\022\031/v1/follows/{followee_id}'
   _globals['_FOLLOWSERVICE'].methods_by_name['ListFollowers']._loaded_options = None
@@ -79,26 +85,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETEFOLLOWREQUEST']._serialized_end=563
   _globals['_DELETEFOLLOWRESPONSE']._serialized_start=565
   _globals['_DELETEFOLLOWRESPONSE']._serialized_end=587
-  _globals['_ISFOLLOWINGREQUEST']._serialized_start=589
-  _globals['_ISFOLLOWINGREQUEST']._serialized_end=638
-  _globals['_ISFOLLOWINGRESPONSE']._serialized_start=640
-  _globals['_ISFOLLOWINGRESPONSE']._serialized_end=680
-  _globals['_LISTFOLLOWERSREQUEST']._serialized_start=682
-  _globals['_LISTFOLLOWERSREQUEST']._serialized_end=777
-  _globals['_LISTFOLLOWERSRESPONSE']._serialized_start=779
-  _globals['_LISTFOLLOWERSRESPONSE']._serialized_end=863
-  _globals['_LISTFOLLOWINGREQUEST']._serialized_start=865
-  _globals['_LISTFOLLOWINGREQUEST']._serialized_end=960
-  _globals['_LISTFOLLOWINGRESPONSE']._serialized_start=962
-  _globals['_LISTFOLLOWINGRESPONSE']._serialized_end=1046
-  _globals['_LISTFOLLOWERRANGEREQUEST']._serialized_start=1048
-  _globals['_LISTFOLLOWERRANGEREQUEST']._serialized_end=1159
-  _globals['_LISTFOLLOWERRANGERESPONSE']._serialized_start=1161
-  _globals['_LISTFOLLOWERRANGERESPONSE']._serialized_end=1257
-  _globals['_LISTFOLLOWEEIDSREQUEST']._serialized_start=1259
-  _globals['_LISTFOLLOWEEIDSREQUEST']._serialized_end=1346
-  _globals['_LISTFOLLOWEEIDSRESPONSE']._serialized_start=1348
-  _globals['_LISTFOLLOWEEIDSRESPONSE']._serialized_end=1395
-  _globals['_FOLLOWSERVICE']._serialized_start=1398
-  _globals['_FOLLOWSERVICE']._serialized_end=2361
+  _globals['_REMOVEFOLLOWERREQUEST']._serialized_start=590
+  _globals['_REMOVEFOLLOWERREQUEST']._serialized_end=737
+  _globals['_REMOVEFOLLOWERRESPONSE']._serialized_start=739
+  _globals['_REMOVEFOLLOWERRESPONSE']._serialized_end=763
+  _globals['_ISFOLLOWINGREQUEST']._serialized_start=765
+  _globals['_ISFOLLOWINGREQUEST']._serialized_end=814
+  _globals['_ISFOLLOWINGRESPONSE']._serialized_start=816
+  _globals['_ISFOLLOWINGRESPONSE']._serialized_end=875
+  _globals['_LISTFOLLOWERSREQUEST']._serialized_start=877
+  _globals['_LISTFOLLOWERSREQUEST']._serialized_end=972
+  _globals['_LISTFOLLOWERSRESPONSE']._serialized_start=974
+  _globals['_LISTFOLLOWERSRESPONSE']._serialized_end=1058
+  _globals['_LISTFOLLOWINGREQUEST']._serialized_start=1060
+  _globals['_LISTFOLLOWINGREQUEST']._serialized_end=1155
+  _globals['_LISTFOLLOWINGRESPONSE']._serialized_start=1157
+  _globals['_LISTFOLLOWINGRESPONSE']._serialized_end=1241
+  _globals['_LISTFOLLOWERRANGEREQUEST']._serialized_start=1243
+  _globals['_LISTFOLLOWERRANGEREQUEST']._serialized_end=1354
+  _globals['_LISTFOLLOWERRANGERESPONSE']._serialized_start=1356
+  _globals['_LISTFOLLOWERRANGERESPONSE']._serialized_end=1452
+  _globals['_LISTFOLLOWEEIDSREQUEST']._serialized_start=1454
+  _globals['_LISTFOLLOWEEIDSREQUEST']._serialized_end=1541
+  _globals['_LISTFOLLOWEEIDSRESPONSE']._serialized_start=1543
+  _globals['_LISTFOLLOWEEIDSRESPONSE']._serialized_end=1590
+  _globals['_FOLLOWSERVICE']._serialized_start=1593
+  _globals['_FOLLOWSERVICE']._serialized_end=2697
 # @@protoc_insertion_point(module_scope)

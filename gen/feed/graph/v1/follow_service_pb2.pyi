@@ -122,6 +122,49 @@ class DeleteFollowResponse(_message.Message):
 Global___DeleteFollowResponse: _TypeAlias = DeleteFollowResponse  # noqa: Y015
 
 @_typing.final
+class RemoveFollowerRequest(_message.Message):
+    """Asks to remove a follower."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOLLOWER_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    follower_id: _builtins.int
+    """Who shall no longer follow the caller."""
+    request_id: _builtins.str
+    """As in CreateFollowRequest."""
+    def __init__(
+        self,
+        *,
+        follower_id: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follower_id", b"follower_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveFollowerRequest: _TypeAlias = RemoveFollowerRequest  # noqa: Y015
+
+@_typing.final
+class RemoveFollowerResponse(_message.Message):
+    """The edge is gone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RemoveFollowerResponse: _TypeAlias = RemoveFollowerResponse  # noqa: Y015
+
+@_typing.final
 class IsFollowingRequest(_message.Message):
     """Asks about an edge."""
 
@@ -150,16 +193,20 @@ class IsFollowingResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     FOLLOWING_FIELD_NUMBER: _builtins.int
+    REQUESTED_FIELD_NUMBER: _builtins.int
     following: _builtins.bool
     """True when the caller follows the account."""
+    requested: _builtins.bool
+    """True when the caller asked to, and was not answered yet."""
     def __init__(
         self,
         *,
         following: _builtins.bool = ...,
+        requested: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["following", b"following"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["following", b"following", "requested", b"requested"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

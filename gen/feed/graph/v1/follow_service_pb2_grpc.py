@@ -45,6 +45,11 @@ class FollowServiceStub:
                 request_serializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.DeleteFollowRequest.SerializeToString,
                 response_deserializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.DeleteFollowResponse.FromString,
                 _registered_method=True)
+        self.RemoveFollower = channel.unary_unary(
+                '/feed.graph.v1.FollowService/RemoveFollower',
+                request_serializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.RemoveFollowerRequest.SerializeToString,
+                response_deserializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.RemoveFollowerResponse.FromString,
+                _registered_method=True)
         self.IsFollowing = channel.unary_unary(
                 '/feed.graph.v1.FollowService/IsFollowing',
                 request_serializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.IsFollowingRequest.SerializeToString,
@@ -77,26 +82,35 @@ class FollowServiceServicer:
     """
 
     def CreateFollow(self, request, context):
-        """The caller follows an account. Following twice is not an error and returns the first edge.
+        """The caller follows an account, or asks a private one to be let in (FollowRequestService). Following or asking twice is not an error
+        and returns the first edge or request.
 
         Errors: INVALID_ARGUMENT for following oneself; NOT_FOUND when either account does not exist; PERMISSION_DENIED for another's
-        `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
+        `follower_id`, and where one of the two blocks the other; ALREADY_EXISTS when `request_id` was used with another body.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteFollow(self, request, context):
-        """The caller stops following an account. Doing it twice is not an error.
+        """The caller stops following an account, or withdraws the request to. Doing it twice is not an error. When this is answered the
+        account's posts are gone from the caller's feed.
 
-        Errors: PERMISSION_DENIED for another's `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
+        Errors: UNAVAILABLE when the change is kept but feeds may not show it yet: ask again; PERMISSION_DENIED for another's `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveFollower(self, request, context):
+        """The caller makes an account stop following. Doing it twice is not an error. Errors: as DeleteFollow.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def IsFollowing(self, request, context):
-        """Whether the caller follows an account.
+        """Whether the caller follows an account, or asked to.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,7 +119,8 @@ class FollowServiceServicer:
     def ListFollowers(self, request, context):
         """Who follows an account, in a stable order that is not by time.
 
-        Errors: NOT_FOUND for an unknown account; INVALID_ARGUMENT for a negative page size or an unusable token.
+        Errors: NOT_FOUND for an unknown account; PERMISSION_DENIED when the caller may not see the account's posts; INVALID_ARGUMENT for a
+        negative page size or an unusable token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,14 +134,16 @@ class FollowServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListFollowerRange(self, request, context):
-        """The followers inside a range, for fan-out. A follower who stays from before the first call to the last is in exactly one range.
+        """The followers inside a range who have not muted the account, for fan-out. A follower who stays from before the first call to the
+        last is in exactly one range.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListFolloweeIds(self, request, context):
-        """Everybody whom an account follows, by id, for services that merge timelines.
+        """Everybody whose posts belong in an account's home feed, by id: whom it follows and has not muted. For services that merge
+        timelines.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -144,6 +161,11 @@ def add_FollowServiceServicer_to_server(servicer, server):
                     servicer.DeleteFollow,
                     request_deserializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.DeleteFollowRequest.FromString,
                     response_serializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.DeleteFollowResponse.SerializeToString,
+            ),
+            'RemoveFollower': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveFollower,
+                    request_deserializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.RemoveFollowerRequest.FromString,
+                    response_serializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.RemoveFollowerResponse.SerializeToString,
             ),
             'IsFollowing': grpc.unary_unary_rpc_method_handler(
                     servicer.IsFollowing,
@@ -226,6 +248,33 @@ class FollowService:
             '/feed.graph.v1.FollowService/DeleteFollow',
             feed_dot_graph_dot_v1_dot_follow__service__pb2.DeleteFollowRequest.SerializeToString,
             feed_dot_graph_dot_v1_dot_follow__service__pb2.DeleteFollowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveFollower(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/feed.graph.v1.FollowService/RemoveFollower',
+            feed_dot_graph_dot_v1_dot_follow__service__pb2.RemoveFollowerRequest.SerializeToString,
+            feed_dot_graph_dot_v1_dot_follow__service__pb2.RemoveFollowerResponse.FromString,
             options,
             channel_credentials,
             insecure,

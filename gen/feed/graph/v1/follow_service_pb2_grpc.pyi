@@ -34,29 +34,38 @@ class FollowServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> FollowServiceAsyncStub: ...
     CreateFollow: _grpc.UnaryUnaryMultiCallable[_follow_service_pb2.CreateFollowRequest, _follow_service_pb2.CreateFollowResponse]
-    """The caller follows an account. Following twice is not an error and returns the first edge.
+    """The caller follows an account, or asks a private one to be let in (FollowRequestService). Following or asking twice is not an error
+    and returns the first edge or request.
 
     Errors: INVALID_ARGUMENT for following oneself; NOT_FOUND when either account does not exist; PERMISSION_DENIED for another's
-    `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
+    `follower_id`, and where one of the two blocks the other; ALREADY_EXISTS when `request_id` was used with another body.
     """
     DeleteFollow: _grpc.UnaryUnaryMultiCallable[_follow_service_pb2.DeleteFollowRequest, _follow_service_pb2.DeleteFollowResponse]
-    """The caller stops following an account. Doing it twice is not an error.
+    """The caller stops following an account, or withdraws the request to. Doing it twice is not an error. When this is answered the
+    account's posts are gone from the caller's feed.
 
-    Errors: PERMISSION_DENIED for another's `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
+    Errors: UNAVAILABLE when the change is kept but feeds may not show it yet: ask again; PERMISSION_DENIED for another's `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
     """
+    RemoveFollower: _grpc.UnaryUnaryMultiCallable[_follow_service_pb2.RemoveFollowerRequest, _follow_service_pb2.RemoveFollowerResponse]
+    """The caller makes an account stop following. Doing it twice is not an error. Errors: as DeleteFollow."""
     IsFollowing: _grpc.UnaryUnaryMultiCallable[_follow_service_pb2.IsFollowingRequest, _follow_service_pb2.IsFollowingResponse]
-    """Whether the caller follows an account."""
+    """Whether the caller follows an account, or asked to."""
     ListFollowers: _grpc.UnaryUnaryMultiCallable[_follow_service_pb2.ListFollowersRequest, _follow_service_pb2.ListFollowersResponse]
     """Who follows an account, in a stable order that is not by time.
 
-    Errors: NOT_FOUND for an unknown account; INVALID_ARGUMENT for a negative page size or an unusable token.
+    Errors: NOT_FOUND for an unknown account; PERMISSION_DENIED when the caller may not see the account's posts; INVALID_ARGUMENT for a
+    negative page size or an unusable token.
     """
     ListFollowing: _grpc.UnaryUnaryMultiCallable[_follow_service_pb2.ListFollowingRequest, _follow_service_pb2.ListFollowingResponse]
     """Whom an account follows, oldest account first. Errors: as ListFollowers."""
     ListFollowerRange: _grpc.UnaryUnaryMultiCallable[_follow_service_pb2.ListFollowerRangeRequest, _follow_service_pb2.ListFollowerRangeResponse]
-    """The followers inside a range, for fan-out. A follower who stays from before the first call to the last is in exactly one range."""
+    """The followers inside a range who have not muted the account, for fan-out. A follower who stays from before the first call to the
+    last is in exactly one range.
+    """
     ListFolloweeIds: _grpc.UnaryUnaryMultiCallable[_follow_service_pb2.ListFolloweeIdsRequest, _follow_service_pb2.ListFolloweeIdsResponse]
-    """Everybody whom an account follows, by id, for services that merge timelines."""
+    """Everybody whose posts belong in an account's home feed, by id: whom it follows and has not muted. For services that merge
+    timelines.
+    """
 
 @_typing.type_check_only
 class FollowServiceAsyncStub(FollowServiceStub):
@@ -64,29 +73,38 @@ class FollowServiceAsyncStub(FollowServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateFollow: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.CreateFollowRequest, _follow_service_pb2.CreateFollowResponse]  # type: ignore[assignment]
-    """The caller follows an account. Following twice is not an error and returns the first edge.
+    """The caller follows an account, or asks a private one to be let in (FollowRequestService). Following or asking twice is not an error
+    and returns the first edge or request.
 
     Errors: INVALID_ARGUMENT for following oneself; NOT_FOUND when either account does not exist; PERMISSION_DENIED for another's
-    `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
+    `follower_id`, and where one of the two blocks the other; ALREADY_EXISTS when `request_id` was used with another body.
     """
     DeleteFollow: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.DeleteFollowRequest, _follow_service_pb2.DeleteFollowResponse]  # type: ignore[assignment]
-    """The caller stops following an account. Doing it twice is not an error.
+    """The caller stops following an account, or withdraws the request to. Doing it twice is not an error. When this is answered the
+    account's posts are gone from the caller's feed.
 
-    Errors: PERMISSION_DENIED for another's `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
+    Errors: UNAVAILABLE when the change is kept but feeds may not show it yet: ask again; PERMISSION_DENIED for another's `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
     """
+    RemoveFollower: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.RemoveFollowerRequest, _follow_service_pb2.RemoveFollowerResponse]  # type: ignore[assignment]
+    """The caller makes an account stop following. Doing it twice is not an error. Errors: as DeleteFollow."""
     IsFollowing: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.IsFollowingRequest, _follow_service_pb2.IsFollowingResponse]  # type: ignore[assignment]
-    """Whether the caller follows an account."""
+    """Whether the caller follows an account, or asked to."""
     ListFollowers: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.ListFollowersRequest, _follow_service_pb2.ListFollowersResponse]  # type: ignore[assignment]
     """Who follows an account, in a stable order that is not by time.
 
-    Errors: NOT_FOUND for an unknown account; INVALID_ARGUMENT for a negative page size or an unusable token.
+    Errors: NOT_FOUND for an unknown account; PERMISSION_DENIED when the caller may not see the account's posts; INVALID_ARGUMENT for a
+    negative page size or an unusable token.
     """
     ListFollowing: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.ListFollowingRequest, _follow_service_pb2.ListFollowingResponse]  # type: ignore[assignment]
     """Whom an account follows, oldest account first. Errors: as ListFollowers."""
     ListFollowerRange: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.ListFollowerRangeRequest, _follow_service_pb2.ListFollowerRangeResponse]  # type: ignore[assignment]
-    """The followers inside a range, for fan-out. A follower who stays from before the first call to the last is in exactly one range."""
+    """The followers inside a range who have not muted the account, for fan-out. A follower who stays from before the first call to the
+    last is in exactly one range.
+    """
     ListFolloweeIds: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.ListFolloweeIdsRequest, _follow_service_pb2.ListFolloweeIdsResponse]  # type: ignore[assignment]
-    """Everybody whom an account follows, by id, for services that merge timelines."""
+    """Everybody whose posts belong in an account's home feed, by id: whom it follows and has not muted. For services that merge
+    timelines.
+    """
 
 class FollowServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps the follow graph."""
@@ -97,10 +115,11 @@ class FollowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _follow_service_pb2.CreateFollowRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_follow_service_pb2.CreateFollowResponse, _abc.Awaitable[_follow_service_pb2.CreateFollowResponse]]:
-        """The caller follows an account. Following twice is not an error and returns the first edge.
+        """The caller follows an account, or asks a private one to be let in (FollowRequestService). Following or asking twice is not an error
+        and returns the first edge or request.
 
         Errors: INVALID_ARGUMENT for following oneself; NOT_FOUND when either account does not exist; PERMISSION_DENIED for another's
-        `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
+        `follower_id`, and where one of the two blocks the other; ALREADY_EXISTS when `request_id` was used with another body.
         """
 
     @_abc_1.abstractmethod
@@ -109,10 +128,19 @@ class FollowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _follow_service_pb2.DeleteFollowRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_follow_service_pb2.DeleteFollowResponse, _abc.Awaitable[_follow_service_pb2.DeleteFollowResponse]]:
-        """The caller stops following an account. Doing it twice is not an error.
+        """The caller stops following an account, or withdraws the request to. Doing it twice is not an error. When this is answered the
+        account's posts are gone from the caller's feed.
 
-        Errors: PERMISSION_DENIED for another's `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
+        Errors: UNAVAILABLE when the change is kept but feeds may not show it yet: ask again; PERMISSION_DENIED for another's `follower_id`; ALREADY_EXISTS when `request_id` was used with another body.
         """
+
+    @_abc_1.abstractmethod
+    def RemoveFollower(
+        self,
+        request: _follow_service_pb2.RemoveFollowerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_follow_service_pb2.RemoveFollowerResponse, _abc.Awaitable[_follow_service_pb2.RemoveFollowerResponse]]:
+        """The caller makes an account stop following. Doing it twice is not an error. Errors: as DeleteFollow."""
 
     @_abc_1.abstractmethod
     def IsFollowing(
@@ -120,7 +148,7 @@ class FollowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _follow_service_pb2.IsFollowingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_follow_service_pb2.IsFollowingResponse, _abc.Awaitable[_follow_service_pb2.IsFollowingResponse]]:
-        """Whether the caller follows an account."""
+        """Whether the caller follows an account, or asked to."""
 
     @_abc_1.abstractmethod
     def ListFollowers(
@@ -130,7 +158,8 @@ class FollowServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_follow_service_pb2.ListFollowersResponse, _abc.Awaitable[_follow_service_pb2.ListFollowersResponse]]:
         """Who follows an account, in a stable order that is not by time.
 
-        Errors: NOT_FOUND for an unknown account; INVALID_ARGUMENT for a negative page size or an unusable token.
+        Errors: NOT_FOUND for an unknown account; PERMISSION_DENIED when the caller may not see the account's posts; INVALID_ARGUMENT for a
+        negative page size or an unusable token.
         """
 
     @_abc_1.abstractmethod
@@ -147,7 +176,9 @@ class FollowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _follow_service_pb2.ListFollowerRangeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_follow_service_pb2.ListFollowerRangeResponse, _abc.Awaitable[_follow_service_pb2.ListFollowerRangeResponse]]:
-        """The followers inside a range, for fan-out. A follower who stays from before the first call to the last is in exactly one range."""
+        """The followers inside a range who have not muted the account, for fan-out. A follower who stays from before the first call to the
+        last is in exactly one range.
+        """
 
     @_abc_1.abstractmethod
     def ListFolloweeIds(
@@ -155,6 +186,8 @@ class FollowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _follow_service_pb2.ListFolloweeIdsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_follow_service_pb2.ListFolloweeIdsResponse, _abc.Awaitable[_follow_service_pb2.ListFolloweeIdsResponse]]:
-        """Everybody whom an account follows, by id, for services that merge timelines."""
+        """Everybody whose posts belong in an account's home feed, by id: whom it follows and has not muted. For services that merge
+        timelines.
+        """
 
 def add_FollowServiceServicer_to_server(servicer: FollowServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,7 @@ from feed.rules.v1 import rules_pb2 as feed_dot_rules_dot_v1_dot_rules__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66\x65\x65\x64/graph/v1/user.proto\x12\rfeed.graph.v1\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x01\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\x04\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x1c\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x06\xa2\xbb\x18\x02\x18\x64\x12\x14\n\x03\x62io\x18\x04 \x01(\tB\x07\xa2\xbb\x18\x03\x18\xf4\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x66ollower_count\x18\x06 \x01(\r\x12\x17\n\x0f\x66ollowing_count\x18\x07 \x01(\rb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x66\x65\x65\x64/graph/v1/user.proto\x12\rfeed.graph.v1\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd0\x01\n\x04User\x12\x0f\n\x07user_id\x18\x01 \x01(\x04\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x1c\n\x0c\x64isplay_name\x18\x03 \x01(\tB\x06\xa2\xbb\x18\x02\x18\x64\x12\x14\n\x03\x62io\x18\x04 \x01(\tB\x07\xa2\xbb\x18\x03\x18\xf4\x03\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0e\x66ollower_count\x18\x06 \x01(\r\x12\x17\n\x0f\x66ollowing_count\x18\x07 \x01(\r\x12\x0f\n\x07private\x18\x08 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,5 +38,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USER'].fields_by_name['bio']._loaded_options = None
   _globals['_USER'].fields_by_name['bio']._serialized_options = b'\242\273\030\003\030\364\003'
   _globals['_USER']._serialized_start=104
-  _globals['_USER']._serialized_end=295
+  _globals['_USER']._serialized_end=312
 # @@protoc_insertion_point(module_scope)

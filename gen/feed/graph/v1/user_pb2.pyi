@@ -30,6 +30,7 @@ class User(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     FOLLOWER_COUNT_FIELD_NUMBER: _builtins.int
     FOLLOWING_COUNT_FIELD_NUMBER: _builtins.int
+    PRIVATE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.int
     """Unsigned 64-bit id, given by the server; a string in JSON."""
     username: _builtins.str
@@ -42,6 +43,8 @@ class User(_message.Message):
     """How many users follow this one."""
     following_count: _builtins.int
     """How many users this one follows."""
+    private: _builtins.bool
+    """Whether only approved followers see the account's posts, and whom it follows and who follows it. Default: anybody does."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the account was made. Set by the server."""
@@ -56,10 +59,11 @@ class User(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         follower_count: _builtins.int = ...,
         following_count: _builtins.int = ...,
+        private: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bio", b"bio", "create_time", b"create_time", "display_name", b"display_name", "follower_count", b"follower_count", "following_count", b"following_count", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bio", b"bio", "create_time", b"create_time", "display_name", b"display_name", "follower_count", b"follower_count", "following_count", b"following_count", "private", b"private", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -185,7 +185,9 @@ class UpdateUserRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to take: `display_name`, `bio`, or `*` for both. Absent: those that are set in `user`."""
+        """Which fields to take: `display_name`, `bio`, `private`, or `*` for all. Absent: those that are set in `user`, so that making an
+        account public needs the mask.
+        """
 
     def __init__(
         self,

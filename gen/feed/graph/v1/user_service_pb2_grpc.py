@@ -86,7 +86,10 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateUser(self, request, context):
-        """Edits the caller's own profile.
+        """Edits the caller's own profile, and makes the account private or public.
+
+        An account that becomes private keeps its followers. One that becomes public answers no requests by that: they wait until they are
+        approved, rejected or withdrawn, or until who made one asks again and follows at once.
 
         Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's profile; NOT_FOUND;
         ALREADY_EXISTS when `request_id` was used with another body.

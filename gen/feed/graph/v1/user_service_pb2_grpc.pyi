@@ -44,7 +44,10 @@ class UserServiceStub:
     LookupUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.LookupUserRequest, _user_service_pb2.LookupUserResponse]
     """One account by its username, whatever its case. Errors: NOT_FOUND."""
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.UpdateUserRequest, _user_service_pb2.UpdateUserResponse]
-    """Edits the caller's own profile.
+    """Edits the caller's own profile, and makes the account private or public.
+
+    An account that becomes private keeps its followers. One that becomes public answers no requests by that: they wait until they are
+    approved, rejected or withdrawn, or until who made one asks again and follows at once.
 
     Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's profile; NOT_FOUND;
     ALREADY_EXISTS when `request_id` was used with another body.
@@ -66,7 +69,10 @@ class UserServiceAsyncStub(UserServiceStub):
     LookupUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.LookupUserRequest, _user_service_pb2.LookupUserResponse]  # type: ignore[assignment]
     """One account by its username, whatever its case. Errors: NOT_FOUND."""
     UpdateUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.UpdateUserRequest, _user_service_pb2.UpdateUserResponse]  # type: ignore[assignment]
-    """Edits the caller's own profile.
+    """Edits the caller's own profile, and makes the account private or public.
+
+    An account that becomes private keeps its followers. One that becomes public answers no requests by that: they wait until they are
+    approved, rejected or withdrawn, or until who made one asks again and follows at once.
 
     Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's profile; NOT_FOUND;
     ALREADY_EXISTS when `request_id` was used with another body.
@@ -109,7 +115,10 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_service_pb2.UpdateUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_service_pb2.UpdateUserResponse, _abc.Awaitable[_user_service_pb2.UpdateUserResponse]]:
-        """Edits the caller's own profile.
+        """Edits the caller's own profile, and makes the account private or public.
+
+        An account that becomes private keeps its followers. One that becomes public answers no requests by that: they wait until they are
+        approved, rejected or withdrawn, or until who made one asks again and follows at once.
 
         Errors: INVALID_ARGUMENT for a mask that names what cannot be edited; PERMISSION_DENIED for another's profile; NOT_FOUND;
         ALREADY_EXISTS when `request_id` was used with another body.

@@ -22,13 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from feed.post.v1 import delivery_pb2 as feed_dot_post_dot_v1_dot_delivery__pb2
 from feed.post.v1 import post_pb2 as feed_dot_post_dot_v1_dot_post__pb2
 from feed.rules.v1 import rules_pb2 as feed_dot_rules_dot_v1_dot_rules__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66\x65\x65\x64/post/v1/post_service.proto\x12\x0c\x66\x65\x65\x64.post.v1\x1a\x17\x66\x65\x65\x64/post/v1/post.proto\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\"\xf9\x01\n\x11\x43reatePostRequest\x12\x1c\n\x07\x63ontent\x18\x01 \x01(\tB\x0b\xa2\xbb\x18\x07\x08\x01\x18\x90N8\x01\x12V\n\nmedia_urls\x18\x02 \x03(\tBB\xa2\xbb\x18>\x18\x80\x10\"\x18https?://[^\\s/?#]+[^\\s]**\x1d\x61n absolute http or https URL0\n\x12]\n\nrequest_id\x18\x03 \x01(\tBI\xa2\xbb\x18\x45\"\x13[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores\x12\x0f\n\x07user_id\x18\x04 \x01(\x04\"6\n\x12\x43reatePostResponse\x12 \n\x04post\x18\x01 \x01(\x0b\x32\x12.feed.post.v1.Post\")\n\x0eGetPostRequest\x12\x17\n\x07post_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\"3\n\x0fGetPostResponse\x12 \n\x04post\x18\x01 \x01(\x0b\x32\x12.feed.post.v1.Post\"\xcd\x01\n\x11UpdatePostRequest\x12(\n\x04post\x18\x01 \x01(\x0b\x32\x12.feed.post.v1.PostB\x06\xa2\xbb\x18\x02\x08\x01\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12]\n\nrequest_id\x18\x03 \x01(\tBI\xa2\xbb\x18\x45\"\x13[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores\"6\n\x12UpdatePostResponse\x12 \n\x04post\x18\x01 \x01(\x0b\x32\x12.feed.post.v1.Post\"\x8b\x01\n\x11\x44\x65letePostRequest\x12\x17\n\x07post_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\x12]\n\nrequest_id\x18\x02 \x01(\tBI\xa2\xbb\x18\x45\"\x13[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores\"\x14\n\x12\x44\x65letePostResponse\"_\n\x14ListUserPostsRequest\x12\x17\n\x07user_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\"S\n\x15ListUserPostsResponse\x12!\n\x05posts\x18\x01 \x03(\x0b\x32\x12.feed.post.v1.Post\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"/\n\x12LookupPostsRequest\x12\x19\n\x08post_ids\x18\x01 \x03(\x06\x42\x07\xa2\xbb\x18\x03\x30\xe8\x07\"8\n\x13LookupPostsResponse\x12!\n\x05posts\x18\x01 \x03(\x0b\x32\x12.feed.post.v1.Post\"^\n\x18ListAuthorEntriesRequest\x12\x1b\n\nauthor_ids\x18\x01 \x03(\x06\x42\x07\xa2\xbb\x18\x03\x30\xe8\x07\x12\x16\n\x0e\x62\x65\x66ore_post_id\x18\x02 \x01(\x06\x12\r\n\x05limit\x18\x03 \x01(\r\"I\n\x19ListAuthorEntriesResponse\x12,\n\x07\x61uthors\x18\x01 \x03(\x0b\x32\x1b.feed.post.v1.AuthorEntries\"4\n\rAuthorEntries\x12\x11\n\tauthor_id\x18\x01 \x01(\x06\x12\x10\n\x08post_ids\x18\x02 \x03(\x06\x32\xdc\x06\n\x0bPostService\x12\x9c\x01\n\nCreatePost\x12\x1f.feed.post.v1.CreatePostRequest\x1a .feed.post.v1.CreatePostResponse\"K\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x41\"\t/v1/posts:\x01*Z\x11\"\x06/posts:\x01*b\x04postZ\x18\"\r/posts/create:\x01*b\x04postb\x04post\x12m\n\x07GetPost\x12\x1c.feed.post.v1.GetPostRequest\x1a\x1d.feed.post.v1.GetPostResponse\"%\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x1b\x12\x13/v1/posts/{post_id}b\x04post\x12\x81\x01\n\nUpdatePost\x12\x1f.feed.post.v1.UpdatePostRequest\x1a .feed.post.v1.UpdatePostResponse\"0\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02&2\x18/v1/posts/{post.post_id}:\x04postb\x04post\x12t\n\nDeletePost\x12\x1f.feed.post.v1.DeletePostRequest\x1a .feed.post.v1.DeletePostResponse\"#\xa8\xbb\x18\x01\xb0\xbb\x18\x01\x82\xd3\xe4\x93\x02\x15*\x13/v1/posts/{post_id}\x12\x7f\n\rListUserPosts\x12\".feed.post.v1.ListUserPostsRequest\x1a#.feed.post.v1.ListUserPostsResponse\"%\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/users/{user_id}/posts\x12X\n\x0bLookupPosts\x12 .feed.post.v1.LookupPostsRequest\x1a!.feed.post.v1.LookupPostsResponse\"\x04\xb0\xbb\x18\x01\x12j\n\x11ListAuthorEntries\x12&.feed.post.v1.ListAuthorEntriesRequest\x1a\'.feed.post.v1.ListAuthorEntriesResponse\"\x04\xb0\xbb\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66\x65\x65\x64/post/v1/post_service.proto\x12\x0c\x66\x65\x65\x64.post.v1\x1a\x1b\x66\x65\x65\x64/post/v1/delivery.proto\x1a\x17\x66\x65\x65\x64/post/v1/post.proto\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\"\xf9\x01\n\x11\x43reatePostRequest\x12\x1c\n\x07\x63ontent\x18\x01 \x01(\tB\x0b\xa2\xbb\x18\x07\x08\x01\x18\x90N8\x01\x12V\n\nmedia_urls\x18\x02 \x03(\tBB\xa2\xbb\x18>\x18\x80\x10\"\x18https?://[^\\s/?#]+[^\\s]**\x1d\x61n absolute http or https URL0\n\x12]\n\nrequest_id\x18\x03 \x01(\tBI\xa2\xbb\x18\x45\"\x13[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores\x12\x0f\n\x07user_id\x18\x04 \x01(\x04\"6\n\x12\x43reatePostResponse\x12 \n\x04post\x18\x01 \x01(\x0b\x32\x12.feed.post.v1.Post\")\n\x0eGetPostRequest\x12\x17\n\x07post_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\"3\n\x0fGetPostResponse\x12 \n\x04post\x18\x01 \x01(\x0b\x32\x12.feed.post.v1.Post\"\xcd\x01\n\x11UpdatePostRequest\x12(\n\x04post\x18\x01 \x01(\x0b\x32\x12.feed.post.v1.PostB\x06\xa2\xbb\x18\x02\x08\x01\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12]\n\nrequest_id\x18\x03 \x01(\tBI\xa2\xbb\x18\x45\"\x13[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores\"6\n\x12UpdatePostResponse\x12 \n\x04post\x18\x01 \x01(\x0b\x32\x12.feed.post.v1.Post\"\x8b\x01\n\x11\x44\x65letePostRequest\x12\x17\n\x07post_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\x12]\n\nrequest_id\x18\x02 \x01(\tBI\xa2\xbb\x18\x45\"\x13[A-Za-z0-9_-]{1,64}*.1 to 64 letters, digits, dashes or underscores\"\x14\n\x12\x44\x65letePostResponse\"_\n\x14ListUserPostsRequest\x12\x17\n\x07user_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x1b\n\npage_token\x18\x03 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\"S\n\x15ListUserPostsResponse\x12!\n\x05posts\x18\x01 \x03(\x0b\x32\x12.feed.post.v1.Post\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"/\n\x12LookupPostsRequest\x12\x19\n\x08post_ids\x18\x01 \x03(\x06\x42\x07\xa2\xbb\x18\x03\x30\xe8\x07\"8\n\x13LookupPostsResponse\x12!\n\x05posts\x18\x01 \x03(\x0b\x32\x12.feed.post.v1.Post\".\n\x13\x44\x65scribePostRequest\x12\x17\n\x07post_id\x18\x01 \x01(\x06\x42\x06\xa2\xbb\x18\x02\x08\x01\"d\n\x14\x44\x65scribePostResponse\x12\x11\n\tauthor_id\x18\x01 \x01(\x06\x12(\n\x08\x64\x65livery\x18\x02 \x01(\x0e\x32\x16.feed.post.v1.Delivery\x12\x0f\n\x07\x64\x65leted\x18\x03 \x01(\x08\"^\n\x18ListAuthorEntriesRequest\x12\x1b\n\nauthor_ids\x18\x01 \x03(\x06\x42\x07\xa2\xbb\x18\x03\x30\xe8\x07\x12\x16\n\x0e\x62\x65\x66ore_post_id\x18\x02 \x01(\x06\x12\r\n\x05limit\x18\x03 \x01(\r\"I\n\x19ListAuthorEntriesResponse\x12,\n\x07\x61uthors\x18\x01 \x03(\x0b\x32\x1b.feed.post.v1.AuthorEntries\"4\n\rAuthorEntries\x12\x11\n\tauthor_id\x18\x01 \x01(\x06\x12\x10\n\x08post_ids\x18\x02 \x03(\x06\x32\xb9\x07\n\x0bPostService\x12\x9c\x01\n\nCreatePost\x12\x1f.feed.post.v1.CreatePostRequest\x1a .feed.post.v1.CreatePostResponse\"K\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x41\"\t/v1/posts:\x01*Z\x11\"\x06/posts:\x01*b\x04postZ\x18\"\r/posts/create:\x01*b\x04postb\x04post\x12m\n\x07GetPost\x12\x1c.feed.post.v1.GetPostRequest\x1a\x1d.feed.post.v1.GetPostResponse\"%\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x1b\x12\x13/v1/posts/{post_id}b\x04post\x12\x81\x01\n\nUpdatePost\x12\x1f.feed.post.v1.UpdatePostRequest\x1a .feed.post.v1.UpdatePostResponse\"0\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02&2\x18/v1/posts/{post.post_id}:\x04postb\x04post\x12t\n\nDeletePost\x12\x1f.feed.post.v1.DeletePostRequest\x1a .feed.post.v1.DeletePostResponse\"#\xa8\xbb\x18\x01\xb0\xbb\x18\x01\x82\xd3\xe4\x93\x02\x15*\x13/v1/posts/{post_id}\x12\x7f\n\rListUserPosts\x12\".feed.post.v1.ListUserPostsRequest\x1a#.feed.post.v1.ListUserPostsResponse\"%\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x1b\x12\x19/v1/users/{user_id}/posts\x12X\n\x0bLookupPosts\x12 .feed.post.v1.LookupPostsRequest\x1a!.feed.post.v1.LookupPostsResponse\"\x04\xb0\xbb\x18\x01\x12[\n\x0c\x44\x65scribePost\x12!.feed.post.v1.DescribePostRequest\x1a\".feed.post.v1.DescribePostResponse\"\x04\xb0\xbb\x18\x01\x12j\n\x11ListAuthorEntries\x12&.feed.post.v1.ListAuthorEntriesRequest\x1a\'.feed.post.v1.ListAuthorEntriesResponse\"\x04\xb0\xbb\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,6 +58,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTUSERPOSTSREQUEST'].fields_by_name['page_token']._serialized_options = b'\242\273\030\003\030\200\004'
   _globals['_LOOKUPPOSTSREQUEST'].fields_by_name['post_ids']._loaded_options = None
   _globals['_LOOKUPPOSTSREQUEST'].fields_by_name['post_ids']._serialized_options = b'\242\273\030\0030\350\007'
+  _globals['_DESCRIBEPOSTREQUEST'].fields_by_name['post_id']._loaded_options = None
+  _globals['_DESCRIBEPOSTREQUEST'].fields_by_name['post_id']._serialized_options = b'\242\273\030\002\010\001'
   _globals['_LISTAUTHORENTRIESREQUEST'].fields_by_name['author_ids']._loaded_options = None
   _globals['_LISTAUTHORENTRIESREQUEST'].fields_by_name['author_ids']._serialized_options = b'\242\273\030\0030\350\007'
   _globals['_POSTSERVICE'].methods_by_name['CreatePost']._loaded_options = None
@@ -71,38 +74,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POSTSERVICE'].methods_by_name['ListUserPosts']._serialized_options = b'\250\273\030\001\202\323\344\223\002\033\022\031/v1/users/{user_id}/posts'
   _globals['_POSTSERVICE'].methods_by_name['LookupPosts']._loaded_options = None
   _globals['_POSTSERVICE'].methods_by_name['LookupPosts']._serialized_options = b'\260\273\030\001'
+  _globals['_POSTSERVICE'].methods_by_name['DescribePost']._loaded_options = None
+  _globals['_POSTSERVICE'].methods_by_name['DescribePost']._serialized_options = b'\260\273\030\001'
   _globals['_POSTSERVICE'].methods_by_name['ListAuthorEntries']._loaded_options = None
   _globals['_POSTSERVICE'].methods_by_name['ListAuthorEntries']._serialized_options = b'\260\273\030\001'
-  _globals['_CREATEPOSTREQUEST']._serialized_start=166
-  _globals['_CREATEPOSTREQUEST']._serialized_end=415
-  _globals['_CREATEPOSTRESPONSE']._serialized_start=417
-  _globals['_CREATEPOSTRESPONSE']._serialized_end=471
-  _globals['_GETPOSTREQUEST']._serialized_start=473
-  _globals['_GETPOSTREQUEST']._serialized_end=514
-  _globals['_GETPOSTRESPONSE']._serialized_start=516
-  _globals['_GETPOSTRESPONSE']._serialized_end=567
-  _globals['_UPDATEPOSTREQUEST']._serialized_start=570
-  _globals['_UPDATEPOSTREQUEST']._serialized_end=775
-  _globals['_UPDATEPOSTRESPONSE']._serialized_start=777
-  _globals['_UPDATEPOSTRESPONSE']._serialized_end=831
-  _globals['_DELETEPOSTREQUEST']._serialized_start=834
-  _globals['_DELETEPOSTREQUEST']._serialized_end=973
-  _globals['_DELETEPOSTRESPONSE']._serialized_start=975
-  _globals['_DELETEPOSTRESPONSE']._serialized_end=995
-  _globals['_LISTUSERPOSTSREQUEST']._serialized_start=997
-  _globals['_LISTUSERPOSTSREQUEST']._serialized_end=1092
-  _globals['_LISTUSERPOSTSRESPONSE']._serialized_start=1094
-  _globals['_LISTUSERPOSTSRESPONSE']._serialized_end=1177
-  _globals['_LOOKUPPOSTSREQUEST']._serialized_start=1179
-  _globals['_LOOKUPPOSTSREQUEST']._serialized_end=1226
-  _globals['_LOOKUPPOSTSRESPONSE']._serialized_start=1228
-  _globals['_LOOKUPPOSTSRESPONSE']._serialized_end=1284
-  _globals['_LISTAUTHORENTRIESREQUEST']._serialized_start=1286
-  _globals['_LISTAUTHORENTRIESREQUEST']._serialized_end=1380
-  _globals['_LISTAUTHORENTRIESRESPONSE']._serialized_start=1382
-  _globals['_LISTAUTHORENTRIESRESPONSE']._serialized_end=1455
-  _globals['_AUTHORENTRIES']._serialized_start=1457
-  _globals['_AUTHORENTRIES']._serialized_end=1509
-  _globals['_POSTSERVICE']._serialized_start=1512
-  _globals['_POSTSERVICE']._serialized_end=2372
+  _globals['_CREATEPOSTREQUEST']._serialized_start=195
+  _globals['_CREATEPOSTREQUEST']._serialized_end=444
+  _globals['_CREATEPOSTRESPONSE']._serialized_start=446
+  _globals['_CREATEPOSTRESPONSE']._serialized_end=500
+  _globals['_GETPOSTREQUEST']._serialized_start=502
+  _globals['_GETPOSTREQUEST']._serialized_end=543
+  _globals['_GETPOSTRESPONSE']._serialized_start=545
+  _globals['_GETPOSTRESPONSE']._serialized_end=596
+  _globals['_UPDATEPOSTREQUEST']._serialized_start=599
+  _globals['_UPDATEPOSTREQUEST']._serialized_end=804
+  _globals['_UPDATEPOSTRESPONSE']._serialized_start=806
+  _globals['_UPDATEPOSTRESPONSE']._serialized_end=860
+  _globals['_DELETEPOSTREQUEST']._serialized_start=863
+  _globals['_DELETEPOSTREQUEST']._serialized_end=1002
+  _globals['_DELETEPOSTRESPONSE']._serialized_start=1004
+  _globals['_DELETEPOSTRESPONSE']._serialized_end=1024
+  _globals['_LISTUSERPOSTSREQUEST']._serialized_start=1026
+  _globals['_LISTUSERPOSTSREQUEST']._serialized_end=1121
+  _globals['_LISTUSERPOSTSRESPONSE']._serialized_start=1123
+  _globals['_LISTUSERPOSTSRESPONSE']._serialized_end=1206
+  _globals['_LOOKUPPOSTSREQUEST']._serialized_start=1208
+  _globals['_LOOKUPPOSTSREQUEST']._serialized_end=1255
+  _globals['_LOOKUPPOSTSRESPONSE']._serialized_start=1257
+  _globals['_LOOKUPPOSTSRESPONSE']._serialized_end=1313
+  _globals['_DESCRIBEPOSTREQUEST']._serialized_start=1315
+  _globals['_DESCRIBEPOSTREQUEST']._serialized_end=1361
+  _globals['_DESCRIBEPOSTRESPONSE']._serialized_start=1363
+  _globals['_DESCRIBEPOSTRESPONSE']._serialized_end=1463
+  _globals['_LISTAUTHORENTRIESREQUEST']._serialized_start=1465
+  _globals['_LISTAUTHORENTRIESREQUEST']._serialized_end=1559
+  _globals['_LISTAUTHORENTRIESRESPONSE']._serialized_start=1561
+  _globals['_LISTAUTHORENTRIESRESPONSE']._serialized_end=1634
+  _globals['_AUTHORENTRIES']._serialized_start=1636
+  _globals['_AUTHORENTRIES']._serialized_end=1688
+  _globals['_POSTSERVICE']._serialized_start=1691
+  _globals['_POSTSERVICE']._serialized_end=2644
 # @@protoc_insertion_point(module_scope)

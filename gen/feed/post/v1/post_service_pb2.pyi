@@ -4,6 +4,7 @@ isort:skip_file
 Writing and reading posts."""
 
 from collections import abc as _abc
+from feed.post.v1 import delivery_pb2 as _delivery_pb2
 from feed.post.v1 import post_pb2 as _post_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
@@ -332,6 +333,58 @@ class LookupPostsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LookupPostsResponse: _TypeAlias = LookupPostsResponse  # noqa: Y015
+
+@_typing.final
+class DescribePostRequest(_message.Message):
+    """Names a post."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POST_ID_FIELD_NUMBER: _builtins.int
+    post_id: _builtins.int
+    """The post."""
+    def __init__(
+        self,
+        *,
+        post_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["post_id", b"post_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribePostRequest: _TypeAlias = DescribePostRequest  # noqa: Y015
+
+@_typing.final
+class DescribePostResponse(_message.Message):
+    """What a post is to feeds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHOR_ID_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    author_id: _builtins.int
+    """Who wrote it."""
+    delivery: _delivery_pb2.Delivery.ValueType
+    """How it gets into feeds."""
+    deleted: _builtins.bool
+    """Whether it was deleted."""
+    def __init__(
+        self,
+        *,
+        author_id: _builtins.int = ...,
+        delivery: _delivery_pb2.Delivery.ValueType = ...,
+        deleted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_id", b"author_id", "deleted", b"deleted", "delivery", b"delivery"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DescribePostResponse: _TypeAlias = DescribePostResponse  # noqa: Y015
 
 @_typing.final
 class ListAuthorEntriesRequest(_message.Message):

@@ -65,6 +65,11 @@ class PostServiceStub:
                 request_serializer=feed_dot_post_dot_v1_dot_post__service__pb2.LookupPostsRequest.SerializeToString,
                 response_deserializer=feed_dot_post_dot_v1_dot_post__service__pb2.LookupPostsResponse.FromString,
                 _registered_method=True)
+        self.DescribePost = channel.unary_unary(
+                '/feed.post.v1.PostService/DescribePost',
+                request_serializer=feed_dot_post_dot_v1_dot_post__service__pb2.DescribePostRequest.SerializeToString,
+                response_deserializer=feed_dot_post_dot_v1_dot_post__service__pb2.DescribePostResponse.FromString,
+                _registered_method=True)
         self.ListAuthorEntries = channel.unary_unary(
                 '/feed.post.v1.PostService/ListAuthorEntries',
                 request_serializer=feed_dot_post_dot_v1_dot_post__service__pb2.ListAuthorEntriesRequest.SerializeToString,
@@ -87,7 +92,7 @@ class PostServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPost(self, request, context):
-        """One post. Errors: NOT_FOUND when there is none, or it was deleted.
+        """One post. Errors: NOT_FOUND when there is none, it was deleted, or the caller may not see its author's posts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,7 +111,7 @@ class PostServiceServicer:
     def DeletePost(self, request, context):
         """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
 
-        Errors: PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
+        Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
         another body.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -116,7 +121,8 @@ class PostServiceServicer:
     def ListUserPosts(self, request, context):
         """An author's posts, newest first. An author without an account has none.
 
-        Errors: INVALID_ARGUMENT for a negative page size or an unusable token.
+        Errors: PERMISSION_DENIED when the caller may not see them: the account is private, or one of the two blocks the other;
+        INVALID_ARGUMENT for a negative page size or an unusable token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +130,13 @@ class PostServiceServicer:
 
     def LookupPosts(self, request, context):
         """Many posts by id, for other services. Posts that do not exist, or were deleted, are left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DescribePost(self, request, context):
+        """What a post is to feeds, deleted or not, for services that explain them. Errors: NOT_FOUND when there never was such a post.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,6 +181,11 @@ def add_PostServiceServicer_to_server(servicer, server):
                     servicer.LookupPosts,
                     request_deserializer=feed_dot_post_dot_v1_dot_post__service__pb2.LookupPostsRequest.FromString,
                     response_serializer=feed_dot_post_dot_v1_dot_post__service__pb2.LookupPostsResponse.SerializeToString,
+            ),
+            'DescribePost': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribePost,
+                    request_deserializer=feed_dot_post_dot_v1_dot_post__service__pb2.DescribePostRequest.FromString,
+                    response_serializer=feed_dot_post_dot_v1_dot_post__service__pb2.DescribePostResponse.SerializeToString,
             ),
             'ListAuthorEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAuthorEntries,
@@ -338,6 +356,33 @@ class PostService:
             '/feed.post.v1.PostService/LookupPosts',
             feed_dot_post_dot_v1_dot_post__service__pb2.LookupPostsRequest.SerializeToString,
             feed_dot_post_dot_v1_dot_post__service__pb2.LookupPostsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribePost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/feed.post.v1.PostService/DescribePost',
+            feed_dot_post_dot_v1_dot_post__service__pb2.DescribePostRequest.SerializeToString,
+            feed_dot_post_dot_v1_dot_post__service__pb2.DescribePostResponse.FromString,
             options,
             channel_credentials,
             insecure,

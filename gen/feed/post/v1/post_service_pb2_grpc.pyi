@@ -40,7 +40,7 @@ class PostServiceStub:
     PERMISSION_DENIED for another's `user_id`; ALREADY_EXISTS when `request_id` was used with another body.
     """
     GetPost: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.GetPostRequest, _post_service_pb2.GetPostResponse]
-    """One post. Errors: NOT_FOUND when there is none, or it was deleted."""
+    """One post. Errors: NOT_FOUND when there is none, it was deleted, or the caller may not see its author's posts."""
     UpdatePost: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.UpdatePostRequest, _post_service_pb2.UpdatePostResponse]
     """Edits the caller's own post; readers see it within a second.
 
@@ -50,16 +50,19 @@ class PostServiceStub:
     DeletePost: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.DeletePostRequest, _post_service_pb2.DeletePostResponse]
     """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
 
-    Errors: PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
+    Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
     another body.
     """
     ListUserPosts: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.ListUserPostsRequest, _post_service_pb2.ListUserPostsResponse]
     """An author's posts, newest first. An author without an account has none.
 
-    Errors: INVALID_ARGUMENT for a negative page size or an unusable token.
+    Errors: PERMISSION_DENIED when the caller may not see them: the account is private, or one of the two blocks the other;
+    INVALID_ARGUMENT for a negative page size or an unusable token.
     """
     LookupPosts: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.LookupPostsRequest, _post_service_pb2.LookupPostsResponse]
     """Many posts by id, for other services. Posts that do not exist, or were deleted, are left out."""
+    DescribePost: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.DescribePostRequest, _post_service_pb2.DescribePostResponse]
+    """What a post is to feeds, deleted or not, for services that explain them. Errors: NOT_FOUND when there never was such a post."""
     ListAuthorEntries: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.ListAuthorEntriesRequest, _post_service_pb2.ListAuthorEntriesResponse]
     """The newest post ids of many authors, for services that merge timelines. Deleted posts are left out."""
 
@@ -75,7 +78,7 @@ class PostServiceAsyncStub(PostServiceStub):
     PERMISSION_DENIED for another's `user_id`; ALREADY_EXISTS when `request_id` was used with another body.
     """
     GetPost: _aio.UnaryUnaryMultiCallable[_post_service_pb2.GetPostRequest, _post_service_pb2.GetPostResponse]  # type: ignore[assignment]
-    """One post. Errors: NOT_FOUND when there is none, or it was deleted."""
+    """One post. Errors: NOT_FOUND when there is none, it was deleted, or the caller may not see its author's posts."""
     UpdatePost: _aio.UnaryUnaryMultiCallable[_post_service_pb2.UpdatePostRequest, _post_service_pb2.UpdatePostResponse]  # type: ignore[assignment]
     """Edits the caller's own post; readers see it within a second.
 
@@ -85,16 +88,19 @@ class PostServiceAsyncStub(PostServiceStub):
     DeletePost: _aio.UnaryUnaryMultiCallable[_post_service_pb2.DeletePostRequest, _post_service_pb2.DeletePostResponse]  # type: ignore[assignment]
     """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
 
-    Errors: PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
+    Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
     another body.
     """
     ListUserPosts: _aio.UnaryUnaryMultiCallable[_post_service_pb2.ListUserPostsRequest, _post_service_pb2.ListUserPostsResponse]  # type: ignore[assignment]
     """An author's posts, newest first. An author without an account has none.
 
-    Errors: INVALID_ARGUMENT for a negative page size or an unusable token.
+    Errors: PERMISSION_DENIED when the caller may not see them: the account is private, or one of the two blocks the other;
+    INVALID_ARGUMENT for a negative page size or an unusable token.
     """
     LookupPosts: _aio.UnaryUnaryMultiCallable[_post_service_pb2.LookupPostsRequest, _post_service_pb2.LookupPostsResponse]  # type: ignore[assignment]
     """Many posts by id, for other services. Posts that do not exist, or were deleted, are left out."""
+    DescribePost: _aio.UnaryUnaryMultiCallable[_post_service_pb2.DescribePostRequest, _post_service_pb2.DescribePostResponse]  # type: ignore[assignment]
+    """What a post is to feeds, deleted or not, for services that explain them. Errors: NOT_FOUND when there never was such a post."""
     ListAuthorEntries: _aio.UnaryUnaryMultiCallable[_post_service_pb2.ListAuthorEntriesRequest, _post_service_pb2.ListAuthorEntriesResponse]  # type: ignore[assignment]
     """The newest post ids of many authors, for services that merge timelines. Deleted posts are left out."""
 
@@ -119,7 +125,7 @@ class PostServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _post_service_pb2.GetPostRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_post_service_pb2.GetPostResponse, _abc.Awaitable[_post_service_pb2.GetPostResponse]]:
-        """One post. Errors: NOT_FOUND when there is none, or it was deleted."""
+        """One post. Errors: NOT_FOUND when there is none, it was deleted, or the caller may not see its author's posts."""
 
     @_abc_1.abstractmethod
     def UpdatePost(
@@ -141,7 +147,7 @@ class PostServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_post_service_pb2.DeletePostResponse, _abc.Awaitable[_post_service_pb2.DeletePostResponse]]:
         """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
 
-        Errors: PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
+        Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
         another body.
         """
 
@@ -153,7 +159,8 @@ class PostServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_post_service_pb2.ListUserPostsResponse, _abc.Awaitable[_post_service_pb2.ListUserPostsResponse]]:
         """An author's posts, newest first. An author without an account has none.
 
-        Errors: INVALID_ARGUMENT for a negative page size or an unusable token.
+        Errors: PERMISSION_DENIED when the caller may not see them: the account is private, or one of the two blocks the other;
+        INVALID_ARGUMENT for a negative page size or an unusable token.
         """
 
     @_abc_1.abstractmethod
@@ -163,6 +170,14 @@ class PostServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_post_service_pb2.LookupPostsResponse, _abc.Awaitable[_post_service_pb2.LookupPostsResponse]]:
         """Many posts by id, for other services. Posts that do not exist, or were deleted, are left out."""
+
+    @_abc_1.abstractmethod
+    def DescribePost(
+        self,
+        request: _post_service_pb2.DescribePostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_post_service_pb2.DescribePostResponse, _abc.Awaitable[_post_service_pb2.DescribePostResponse]]:
+        """What a post is to feeds, deleted or not, for services that explain them. Errors: NOT_FOUND when there never was such a post."""
 
     @_abc_1.abstractmethod
     def ListAuthorEntries(

@@ -22,20 +22,25 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from feed.post.v1 import delivery_pb2 as feed_dot_post_dot_v1_dot_delivery__pb2
 from feed.post.v1 import post_pb2 as feed_dot_post_dot_v1_dot_post__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66\x65\x65\x64/timeline/v1/timeline.proto\x12\x10\x66\x65\x65\x64.timeline.v1\x1a\x17\x66\x65\x65\x64/post/v1/post.proto\"+\n\x05\x45ntry\x12\x0f\n\x07post_id\x18\x01 \x01(\x06\x12\x11\n\tauthor_id\x18\x02 \x01(\x06\",\n\x08\x46\x65\x65\x64Item\x12 \n\x04post\x18\x01 \x01(\x0b\x32\x12.feed.post.v1.Post*B\n\x08\x46\x65\x65\x64Mode\x12\x19\n\x15\x46\x45\x45\x44_MODE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x46\x45\x45\x44_MODE_CHRONOLOGICAL\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x66\x65\x65\x64/timeline/v1/timeline.proto\x12\x10\x66\x65\x65\x64.timeline.v1\x1a\x1b\x66\x65\x65\x64/post/v1/delivery.proto\x1a\x17\x66\x65\x65\x64/post/v1/post.proto\"+\n\x05\x45ntry\x12\x0f\n\x07post_id\x18\x01 \x01(\x06\x12\x11\n\tauthor_id\x18\x02 \x01(\x06\",\n\x08\x46\x65\x65\x64Item\x12 \n\x04post\x18\x01 \x01(\x0b\x32\x12.feed.post.v1.Post\"\xbc\x01\n\x0b\x45xplanation\x12\x0f\n\x07post_id\x18\x01 \x01(\x04\x12\x0f\n\x07user_id\x18\x02 \x01(\x04\x12\x0f\n\x07in_feed\x18\x03 \x01(\x08\x12(\n\x06reason\x18\x04 \x01(\x0e\x32\x18.feed.timeline.v1.Reason\x12\x13\n\x0b\x64\x65scription\x18\x05 \x01(\t\x12\x11\n\tauthor_id\x18\x06 \x01(\x04\x12(\n\x08\x64\x65livery\x18\x07 \x01(\x0e\x32\x16.feed.post.v1.Delivery*\xd6\x02\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x0e\n\nREASON_OWN\x10\x01\x12\x11\n\rREASON_PUSHED\x10\x02\x12\x11\n\rREASON_PULLED\x10\x03\x12\x12\n\x0eREASON_REBUILT\x10\x04\x12\x15\n\x11REASON_BACKFILLED\x10\x05\x12\x10\n\x0cREASON_OLDER\x10\x06\x12\x12\n\x0eREASON_DELETED\x10\x07\x12\x18\n\x14REASON_NOT_FOLLOWING\x10\x08\x12\x14\n\x10REASON_REQUESTED\x10\t\x12\x10\n\x0cREASON_MUTED\x10\n\x12\x12\n\x0eREASON_BLOCKED\x10\x0b\x12\x12\n\x0eREASON_PRIVATE\x10\x0c\x12\x14\n\x10REASON_NOT_FOUND\x10\r\x12\x16\n\x12REASON_NOT_VISIBLE\x10\x0e\x12\x15\n\x11REASON_ON_ITS_WAY\x10\x0f*B\n\x08\x46\x65\x65\x64Mode\x12\x19\n\x15\x46\x45\x45\x44_MODE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x46\x45\x45\x44_MODE_CHRONOLOGICAL\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'feed.timeline.v1.timeline_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FEEDMODE']._serialized_start=169
-  _globals['_FEEDMODE']._serialized_end=235
-  _globals['_ENTRY']._serialized_start=78
-  _globals['_ENTRY']._serialized_end=121
-  _globals['_FEEDITEM']._serialized_start=123
-  _globals['_FEEDITEM']._serialized_end=167
+  _globals['_REASON']._serialized_start=390
+  _globals['_REASON']._serialized_end=732
+  _globals['_FEEDMODE']._serialized_start=734
+  _globals['_FEEDMODE']._serialized_end=800
+  _globals['_ENTRY']._serialized_start=107
+  _globals['_ENTRY']._serialized_end=150
+  _globals['_FEEDITEM']._serialized_start=152
+  _globals['_FEEDITEM']._serialized_end=196
+  _globals['_EXPLANATION']._serialized_start=199
+  _globals['_EXPLANATION']._serialized_end=387
 # @@protoc_insertion_point(module_scope)

@@ -3,6 +3,7 @@
 isort:skip_file
 What a home timeline is made of."""
 
+from feed.post.v1 import delivery_pb2 as _delivery_pb2
 from feed.post.v1 import post_pb2 as _post_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -17,6 +18,82 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Reason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REASON_UNSPECIFIED: _Reason.ValueType  # 0
+    """Never sent."""
+    REASON_OWN: _Reason.ValueType  # 1
+    """In the feed: the user wrote it."""
+    REASON_PUSHED: _Reason.ValueType  # 2
+    """In the feed: it was put into the timeline when it was written."""
+    REASON_PULLED: _Reason.ValueType  # 3
+    """In the feed: its author has so many followers that readers fetch the posts."""
+    REASON_REBUILT: _Reason.ValueType  # 4
+    """In the feed: the timeline was made after the post was written."""
+    REASON_BACKFILLED: _Reason.ValueType  # 5
+    """In the feed: the user came to follow the author after the post was written."""
+    REASON_OLDER: _Reason.ValueType  # 6
+    """In the feed: it is older than what the timeline holds, and is read from the tables."""
+    REASON_DELETED: _Reason.ValueType  # 7
+    """Not in the feed: it was deleted. For services only."""
+    REASON_NOT_FOLLOWING: _Reason.ValueType  # 8
+    """Not in the feed: the user does not follow its author."""
+    REASON_REQUESTED: _Reason.ValueType  # 9
+    """Not in the feed: the user has asked to follow its author, and was not answered yet. For services only."""
+    REASON_MUTED: _Reason.ValueType  # 10
+    """Not in the feed: the user has muted its author."""
+    REASON_BLOCKED: _Reason.ValueType  # 11
+    """Not in the feed: one of the two blocks the other. For services only."""
+    REASON_PRIVATE: _Reason.ValueType  # 12
+    """Not in the feed: its author's account is private, and the user no follower. For services only."""
+    REASON_NOT_FOUND: _Reason.ValueType  # 13
+    """Not in the feed: there never was such a post. For services only."""
+    REASON_NOT_VISIBLE: _Reason.ValueType  # 14
+    """Not in the feed: there is no such post, or none that the user may see."""
+    REASON_ON_ITS_WAY: _Reason.ValueType  # 15
+    """Not in the feed yet: it is on its way."""
+
+class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
+    """Why a post is in a home feed, or is not."""
+
+REASON_UNSPECIFIED: Reason.ValueType  # 0
+"""Never sent."""
+REASON_OWN: Reason.ValueType  # 1
+"""In the feed: the user wrote it."""
+REASON_PUSHED: Reason.ValueType  # 2
+"""In the feed: it was put into the timeline when it was written."""
+REASON_PULLED: Reason.ValueType  # 3
+"""In the feed: its author has so many followers that readers fetch the posts."""
+REASON_REBUILT: Reason.ValueType  # 4
+"""In the feed: the timeline was made after the post was written."""
+REASON_BACKFILLED: Reason.ValueType  # 5
+"""In the feed: the user came to follow the author after the post was written."""
+REASON_OLDER: Reason.ValueType  # 6
+"""In the feed: it is older than what the timeline holds, and is read from the tables."""
+REASON_DELETED: Reason.ValueType  # 7
+"""Not in the feed: it was deleted. For services only."""
+REASON_NOT_FOLLOWING: Reason.ValueType  # 8
+"""Not in the feed: the user does not follow its author."""
+REASON_REQUESTED: Reason.ValueType  # 9
+"""Not in the feed: the user has asked to follow its author, and was not answered yet. For services only."""
+REASON_MUTED: Reason.ValueType  # 10
+"""Not in the feed: the user has muted its author."""
+REASON_BLOCKED: Reason.ValueType  # 11
+"""Not in the feed: one of the two blocks the other. For services only."""
+REASON_PRIVATE: Reason.ValueType  # 12
+"""Not in the feed: its author's account is private, and the user no follower. For services only."""
+REASON_NOT_FOUND: Reason.ValueType  # 13
+"""Not in the feed: there never was such a post. For services only."""
+REASON_NOT_VISIBLE: Reason.ValueType  # 14
+"""Not in the feed: there is no such post, or none that the user may see."""
+REASON_ON_ITS_WAY: Reason.ValueType  # 15
+"""Not in the feed yet: it is on its way."""
+Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _FeedMode:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -87,3 +164,49 @@ class FeedItem(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FeedItem: _TypeAlias = FeedItem  # noqa: Y015
+
+@_typing.final
+class Explanation(_message.Message):
+    """Why a post is in a home feed, or is not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POST_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    IN_FEED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    AUTHOR_ID_FIELD_NUMBER: _builtins.int
+    DELIVERY_FIELD_NUMBER: _builtins.int
+    post_id: _builtins.int
+    """The post."""
+    user_id: _builtins.int
+    """Whose feed."""
+    in_feed: _builtins.bool
+    """Whether the post is in it."""
+    reason: Global___Reason.ValueType
+    """Why, or why not."""
+    description: _builtins.str
+    """The same as a sentence for people, in English."""
+    author_id: _builtins.int
+    """Who wrote the post; 0 when that is not to be told."""
+    delivery: _delivery_pb2.Delivery.ValueType
+    """How the post gets into feeds; set for services only."""
+    def __init__(
+        self,
+        *,
+        post_id: _builtins.int = ...,
+        user_id: _builtins.int = ...,
+        in_feed: _builtins.bool = ...,
+        reason: Global___Reason.ValueType = ...,
+        description: _builtins.str = ...,
+        author_id: _builtins.int = ...,
+        delivery: _delivery_pb2.Delivery.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_id", b"author_id", "delivery", b"delivery", "description", b"description", "in_feed", b"in_feed", "post_id", b"post_id", "reason", b"reason", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Explanation: _TypeAlias = Explanation  # noqa: Y015

@@ -90,6 +90,157 @@ class GetHomeTimelineResponse(_message.Message):
 Global___GetHomeTimelineResponse: _TypeAlias = GetHomeTimelineResponse  # noqa: Y015
 
 @_typing.final
+class ExplainPostRequest(_message.Message):
+    """Asks why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POST_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    post_id: _builtins.int
+    """The post."""
+    user_id: _builtins.int
+    """Whose feed. Optional for a user, when given it must be the caller; required for a service."""
+    def __init__(
+        self,
+        *,
+        post_id: _builtins.int = ...,
+        user_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["post_id", b"post_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainPostRequest: _TypeAlias = ExplainPostRequest  # noqa: Y015
+
+@_typing.final
+class ExplainPostResponse(_message.Message):
+    """Why, or why not."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def explanation(self) -> _timeline_pb2.Explanation:
+        """As it is now."""
+
+    def __init__(
+        self,
+        *,
+        explanation: _timeline_pb2.Explanation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainPostResponse: _TypeAlias = ExplainPostResponse  # noqa: Y015
+
+@_typing.final
+class HideAuthorRequest(_message.Message):
+    """Asks to keep an author's posts out of a feed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIEWER_ID_FIELD_NUMBER: _builtins.int
+    AUTHOR_ID_FIELD_NUMBER: _builtins.int
+    EDGE_VERSION_FIELD_NUMBER: _builtins.int
+    viewer_id: _builtins.int
+    """Whose feed."""
+    author_id: _builtins.int
+    """Whose posts."""
+    edge_version: _builtins.int
+    """Time-ordered: of two changes between the same two, the larger holds."""
+    def __init__(
+        self,
+        *,
+        viewer_id: _builtins.int = ...,
+        author_id: _builtins.int = ...,
+        edge_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_id", b"author_id", "edge_version", b"edge_version", "viewer_id", b"viewer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HideAuthorRequest: _TypeAlias = HideAuthorRequest  # noqa: Y015
+
+@_typing.final
+class HideAuthorResponse(_message.Message):
+    """They are out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HideAuthorResponse: _TypeAlias = HideAuthorResponse  # noqa: Y015
+
+@_typing.final
+class MarkPulledAuthorRequest(_message.Message):
+    """Asks to note that an author is pulled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHOR_ID_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    author_id: _builtins.int
+    """The author."""
+    turn: _builtins.int
+    """The author's turn, which counts all turns of all authors."""
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """In whose timelines; at most 10,000."""
+
+    def __init__(
+        self,
+        *,
+        author_id: _builtins.int = ...,
+        turn: _builtins.int = ...,
+        user_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_id", b"author_id", "turn", b"turn", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkPulledAuthorRequest: _TypeAlias = MarkPulledAuthorRequest  # noqa: Y015
+
+@_typing.final
+class MarkPulledAuthorResponse(_message.Message):
+    """What was noted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MARKED_COUNT_FIELD_NUMBER: _builtins.int
+    marked_count: _builtins.int
+    """How many timelines are marked now. The others do not exist."""
+    def __init__(
+        self,
+        *,
+        marked_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["marked_count", b"marked_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarkPulledAuthorResponse: _TypeAlias = MarkPulledAuthorResponse  # noqa: Y015
+
+@_typing.final
 class PushEntriesRequest(_message.Message):
     """Asks to deliver an entry."""
 

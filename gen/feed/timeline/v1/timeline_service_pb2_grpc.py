@@ -40,6 +40,21 @@ class TimelineServiceStub:
                 request_serializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.GetHomeTimelineRequest.SerializeToString,
                 response_deserializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.GetHomeTimelineResponse.FromString,
                 _registered_method=True)
+        self.ExplainPost = channel.unary_unary(
+                '/feed.timeline.v1.TimelineService/ExplainPost',
+                request_serializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.ExplainPostRequest.SerializeToString,
+                response_deserializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.ExplainPostResponse.FromString,
+                _registered_method=True)
+        self.HideAuthor = channel.unary_unary(
+                '/feed.timeline.v1.TimelineService/HideAuthor',
+                request_serializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.HideAuthorRequest.SerializeToString,
+                response_deserializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.HideAuthorResponse.FromString,
+                _registered_method=True)
+        self.MarkPulledAuthor = channel.unary_unary(
+                '/feed.timeline.v1.TimelineService/MarkPulledAuthor',
+                request_serializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.MarkPulledAuthorRequest.SerializeToString,
+                response_deserializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.MarkPulledAuthorResponse.FromString,
+                _registered_method=True)
         self.PushEntries = channel.unary_unary(
                 '/feed.timeline.v1.TimelineService/PushEntries',
                 request_serializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushEntriesRequest.SerializeToString,
@@ -61,6 +76,32 @@ class TimelineServiceServicer:
         every post once, newest first, also while new ones arrive; a page is only short at the end.
 
         Errors: INVALID_ARGUMENT for a negative page size or an unusable token; PERMISSION_DENIED for another's `user_id`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainPost(self, request, context):
+        """Why a post is in a home feed, or is not.
+
+        A user may ask about the own feed, and learns nothing about posts that are not to be seen: those are NOT_VISIBLE, as are those that
+        do not exist. Other services may ask about any feed, and are told all. Errors: PERMISSION_DENIED for another's `user_id`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HideAuthor(self, request, context):
+        """Takes an author's posts out of a home timeline and keeps them out, for the service that keeps the follow graph: it does not answer an
+        unfollow, a mute or a block before this is done. Errors: UNAVAILABLE when it may not be done: call again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MarkPulledAuthor(self, request, context):
+        """Notes in users' home timelines that an author's posts are not pushed to them, but have to be pulled. Where there is no timeline nothing
+        is noted: its next read finds out by itself.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,6 +129,21 @@ def add_TimelineServiceServicer_to_server(servicer, server):
                     servicer.GetHomeTimeline,
                     request_deserializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.GetHomeTimelineRequest.FromString,
                     response_serializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.GetHomeTimelineResponse.SerializeToString,
+            ),
+            'ExplainPost': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainPost,
+                    request_deserializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.ExplainPostRequest.FromString,
+                    response_serializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.ExplainPostResponse.SerializeToString,
+            ),
+            'HideAuthor': grpc.unary_unary_rpc_method_handler(
+                    servicer.HideAuthor,
+                    request_deserializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.HideAuthorRequest.FromString,
+                    response_serializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.HideAuthorResponse.SerializeToString,
+            ),
+            'MarkPulledAuthor': grpc.unary_unary_rpc_method_handler(
+                    servicer.MarkPulledAuthor,
+                    request_deserializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.MarkPulledAuthorRequest.FromString,
+                    response_serializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.MarkPulledAuthorResponse.SerializeToString,
             ),
             'PushEntries': grpc.unary_unary_rpc_method_handler(
                     servicer.PushEntries,
@@ -128,6 +184,87 @@ class TimelineService:
             '/feed.timeline.v1.TimelineService/GetHomeTimeline',
             feed_dot_timeline_dot_v1_dot_timeline__service__pb2.GetHomeTimelineRequest.SerializeToString,
             feed_dot_timeline_dot_v1_dot_timeline__service__pb2.GetHomeTimelineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainPost(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/feed.timeline.v1.TimelineService/ExplainPost',
+            feed_dot_timeline_dot_v1_dot_timeline__service__pb2.ExplainPostRequest.SerializeToString,
+            feed_dot_timeline_dot_v1_dot_timeline__service__pb2.ExplainPostResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HideAuthor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/feed.timeline.v1.TimelineService/HideAuthor',
+            feed_dot_timeline_dot_v1_dot_timeline__service__pb2.HideAuthorRequest.SerializeToString,
+            feed_dot_timeline_dot_v1_dot_timeline__service__pb2.HideAuthorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarkPulledAuthor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/feed.timeline.v1.TimelineService/MarkPulledAuthor',
+            feed_dot_timeline_dot_v1_dot_timeline__service__pb2.MarkPulledAuthorRequest.SerializeToString,
+            feed_dot_timeline_dot_v1_dot_timeline__service__pb2.MarkPulledAuthorResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,20 @@ class TimelineServiceStub:
 
     Errors: INVALID_ARGUMENT for a negative page size or an unusable token; PERMISSION_DENIED for another's `user_id`.
     """
+    ExplainPost: _grpc.UnaryUnaryMultiCallable[_timeline_service_pb2.ExplainPostRequest, _timeline_service_pb2.ExplainPostResponse]
+    """Why a post is in a home feed, or is not.
+
+    A user may ask about the own feed, and learns nothing about posts that are not to be seen: those are NOT_VISIBLE, as are those that
+    do not exist. Other services may ask about any feed, and are told all. Errors: PERMISSION_DENIED for another's `user_id`.
+    """
+    HideAuthor: _grpc.UnaryUnaryMultiCallable[_timeline_service_pb2.HideAuthorRequest, _timeline_service_pb2.HideAuthorResponse]
+    """Takes an author's posts out of a home timeline and keeps them out, for the service that keeps the follow graph: it does not answer an
+    unfollow, a mute or a block before this is done. Errors: UNAVAILABLE when it may not be done: call again.
+    """
+    MarkPulledAuthor: _grpc.UnaryUnaryMultiCallable[_timeline_service_pb2.MarkPulledAuthorRequest, _timeline_service_pb2.MarkPulledAuthorResponse]
+    """Notes in users' home timelines that an author's posts are not pushed to them, but have to be pulled. Where there is no timeline nothing
+    is noted: its next read finds out by itself.
+    """
     PushEntries: _grpc.UnaryUnaryMultiCallable[_timeline_service_pb2.PushEntriesRequest, _timeline_service_pb2.PushEntriesResponse]
     """Puts one entry into many users' home timelines: in order, once however often it is called, and only where a timeline exists (a
     missing one is rebuilt by its next read).
@@ -56,6 +70,20 @@ class TimelineServiceAsyncStub(TimelineServiceStub):
     every post once, newest first, also while new ones arrive; a page is only short at the end.
 
     Errors: INVALID_ARGUMENT for a negative page size or an unusable token; PERMISSION_DENIED for another's `user_id`.
+    """
+    ExplainPost: _aio.UnaryUnaryMultiCallable[_timeline_service_pb2.ExplainPostRequest, _timeline_service_pb2.ExplainPostResponse]  # type: ignore[assignment]
+    """Why a post is in a home feed, or is not.
+
+    A user may ask about the own feed, and learns nothing about posts that are not to be seen: those are NOT_VISIBLE, as are those that
+    do not exist. Other services may ask about any feed, and are told all. Errors: PERMISSION_DENIED for another's `user_id`.
+    """
+    HideAuthor: _aio.UnaryUnaryMultiCallable[_timeline_service_pb2.HideAuthorRequest, _timeline_service_pb2.HideAuthorResponse]  # type: ignore[assignment]
+    """Takes an author's posts out of a home timeline and keeps them out, for the service that keeps the follow graph: it does not answer an
+    unfollow, a mute or a block before this is done. Errors: UNAVAILABLE when it may not be done: call again.
+    """
+    MarkPulledAuthor: _aio.UnaryUnaryMultiCallable[_timeline_service_pb2.MarkPulledAuthorRequest, _timeline_service_pb2.MarkPulledAuthorResponse]  # type: ignore[assignment]
+    """Notes in users' home timelines that an author's posts are not pushed to them, but have to be pulled. Where there is no timeline nothing
+    is noted: its next read finds out by itself.
     """
     PushEntries: _aio.UnaryUnaryMultiCallable[_timeline_service_pb2.PushEntriesRequest, _timeline_service_pb2.PushEntriesResponse]  # type: ignore[assignment]
     """Puts one entry into many users' home timelines: in order, once however often it is called, and only where a timeline exists (a
@@ -77,6 +105,38 @@ class TimelineServiceServicer(metaclass=_abc_1.ABCMeta):
         every post once, newest first, also while new ones arrive; a page is only short at the end.
 
         Errors: INVALID_ARGUMENT for a negative page size or an unusable token; PERMISSION_DENIED for another's `user_id`.
+        """
+
+    @_abc_1.abstractmethod
+    def ExplainPost(
+        self,
+        request: _timeline_service_pb2.ExplainPostRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_timeline_service_pb2.ExplainPostResponse, _abc.Awaitable[_timeline_service_pb2.ExplainPostResponse]]:
+        """Why a post is in a home feed, or is not.
+
+        A user may ask about the own feed, and learns nothing about posts that are not to be seen: those are NOT_VISIBLE, as are those that
+        do not exist. Other services may ask about any feed, and are told all. Errors: PERMISSION_DENIED for another's `user_id`.
+        """
+
+    @_abc_1.abstractmethod
+    def HideAuthor(
+        self,
+        request: _timeline_service_pb2.HideAuthorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_timeline_service_pb2.HideAuthorResponse, _abc.Awaitable[_timeline_service_pb2.HideAuthorResponse]]:
+        """Takes an author's posts out of a home timeline and keeps them out, for the service that keeps the follow graph: it does not answer an
+        unfollow, a mute or a block before this is done. Errors: UNAVAILABLE when it may not be done: call again.
+        """
+
+    @_abc_1.abstractmethod
+    def MarkPulledAuthor(
+        self,
+        request: _timeline_service_pb2.MarkPulledAuthorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_timeline_service_pb2.MarkPulledAuthorResponse, _abc.Awaitable[_timeline_service_pb2.MarkPulledAuthorResponse]]:
+        """Notes in users' home timelines that an author's posts are not pushed to them, but have to be pulled. Where there is no timeline nothing
+        is noted: its next read finds out by itself.
         """
 
     @_abc_1.abstractmethod
