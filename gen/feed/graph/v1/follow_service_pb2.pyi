@@ -443,3 +443,83 @@ class ListFolloweeIdsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListFolloweeIdsResponse: _TypeAlias = ListFolloweeIdsResponse  # noqa: Y015
+
+@_typing.final
+class ListLeftAuthorsRequest(_message.Message):
+    """Asks who went out of a feed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    AFTER_USER_ID_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.int
+    """Whose feed."""
+    after_user_id: _builtins.int
+    """Only authors above this; 0 for the first call."""
+    limit: _builtins.int
+    """Most authors to return: 0 or over 10,000 is 10,000."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.int = ...,
+        after_user_id: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_user_id", b"after_user_id", "limit", b"limit", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLeftAuthorsRequest: _TypeAlias = ListLeftAuthorsRequest  # noqa: Y015
+
+@_typing.final
+class ListLeftAuthorsResponse(_message.Message):
+    """Who went."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHORS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def authors(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeftAuthor]:
+        """By id, ascending. Fewer than the limit: there are no more."""
+
+    def __init__(
+        self,
+        *,
+        authors: _abc.Iterable[Global___LeftAuthor] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authors", b"authors"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLeftAuthorsResponse: _TypeAlias = ListLeftAuthorsResponse  # noqa: Y015
+
+@_typing.final
+class LeftAuthor(_message.Message):
+    """An author whose posts went out of a feed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AUTHOR_ID_FIELD_NUMBER: _builtins.int
+    EDGE_VERSION_FIELD_NUMBER: _builtins.int
+    author_id: _builtins.int
+    """Who."""
+    edge_version: _builtins.int
+    """The version of the change that took them out."""
+    def __init__(
+        self,
+        *,
+        author_id: _builtins.int = ...,
+        edge_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_id", b"author_id", "edge_version", b"edge_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeftAuthor: _TypeAlias = LeftAuthor  # noqa: Y015

@@ -75,6 +75,11 @@ class FollowServiceStub:
                 request_serializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFolloweeIdsRequest.SerializeToString,
                 response_deserializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFolloweeIdsResponse.FromString,
                 _registered_method=True)
+        self.ListLeftAuthors = channel.unary_unary(
+                '/feed.graph.v1.FollowService/ListLeftAuthors',
+                request_serializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListLeftAuthorsRequest.SerializeToString,
+                response_deserializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListLeftAuthorsResponse.FromString,
+                _registered_method=True)
 
 
 class FollowServiceServicer:
@@ -149,6 +154,14 @@ class FollowServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListLeftAuthors(self, request, context):
+        """Authors whose posts went out of an account's home feed within the last two hours, by an unfollow, a mute or a block. Some may be back
+        in it. For services that rebuild timelines: what was on its way to the lost one may still arrive.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FollowServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -191,6 +204,11 @@ def add_FollowServiceServicer_to_server(servicer, server):
                     servicer.ListFolloweeIds,
                     request_deserializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFolloweeIdsRequest.FromString,
                     response_serializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFolloweeIdsResponse.SerializeToString,
+            ),
+            'ListLeftAuthors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLeftAuthors,
+                    request_deserializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListLeftAuthorsRequest.FromString,
+                    response_serializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListLeftAuthorsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -410,6 +428,33 @@ class FollowService:
             '/feed.graph.v1.FollowService/ListFolloweeIds',
             feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFolloweeIdsRequest.SerializeToString,
             feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFolloweeIdsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLeftAuthors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/feed.graph.v1.FollowService/ListLeftAuthors',
+            feed_dot_graph_dot_v1_dot_follow__service__pb2.ListLeftAuthorsRequest.SerializeToString,
+            feed_dot_graph_dot_v1_dot_follow__service__pb2.ListLeftAuthorsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,10 @@ class FollowServiceStub:
     """Everybody whose posts belong in an account's home feed, by id: whom it follows and has not muted. For services that merge
     timelines.
     """
+    ListLeftAuthors: _grpc.UnaryUnaryMultiCallable[_follow_service_pb2.ListLeftAuthorsRequest, _follow_service_pb2.ListLeftAuthorsResponse]
+    """Authors whose posts went out of an account's home feed within the last two hours, by an unfollow, a mute or a block. Some may be back
+    in it. For services that rebuild timelines: what was on its way to the lost one may still arrive.
+    """
 
 @_typing.type_check_only
 class FollowServiceAsyncStub(FollowServiceStub):
@@ -104,6 +108,10 @@ class FollowServiceAsyncStub(FollowServiceStub):
     ListFolloweeIds: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.ListFolloweeIdsRequest, _follow_service_pb2.ListFolloweeIdsResponse]  # type: ignore[assignment]
     """Everybody whose posts belong in an account's home feed, by id: whom it follows and has not muted. For services that merge
     timelines.
+    """
+    ListLeftAuthors: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.ListLeftAuthorsRequest, _follow_service_pb2.ListLeftAuthorsResponse]  # type: ignore[assignment]
+    """Authors whose posts went out of an account's home feed within the last two hours, by an unfollow, a mute or a block. Some may be back
+    in it. For services that rebuild timelines: what was on its way to the lost one may still arrive.
     """
 
 class FollowServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -188,6 +196,16 @@ class FollowServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_follow_service_pb2.ListFolloweeIdsResponse, _abc.Awaitable[_follow_service_pb2.ListFolloweeIdsResponse]]:
         """Everybody whose posts belong in an account's home feed, by id: whom it follows and has not muted. For services that merge
         timelines.
+        """
+
+    @_abc_1.abstractmethod
+    def ListLeftAuthors(
+        self,
+        request: _follow_service_pb2.ListLeftAuthorsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_follow_service_pb2.ListLeftAuthorsResponse, _abc.Awaitable[_follow_service_pb2.ListLeftAuthorsResponse]]:
+        """Authors whose posts went out of an account's home feed within the last two hours, by an unfollow, a mute or a block. Some may be back
+        in it. For services that rebuild timelines: what was on its way to the lost one may still arrive.
         """
 
 def add_FollowServiceServicer_to_server(servicer: FollowServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
