@@ -16,13 +16,20 @@ from meshkit.telemetry import configure_logging
 from meshkit.valkey import private_valkey
 from timeline_svc.clients import GraphClient, PostsClient
 from timeline_svc.consumer import consuming
-from timeline_svc.delivery import Delivery, FollowChanges
+from timeline_svc.delivery import Delivery, SourceChanges
+from timeline_svc.explain import Explainer
 from timeline_svc.feed import HomeFeed
+from timeline_svc.home_timelines import HomeTimelines
+from timeline_svc.older import OlderPosts
 from timeline_svc.post_cache import Loads, PostCache
-from timeline_svc.pull import Puller
+from timeline_svc.pull import Puller, Recent
+from timeline_svc.pulled import PulledAuthors
+from timeline_svc.rebuild import Rebuilder
 from timeline_svc.redis_store import open_redis
+from timeline_svc.segment import Segment
 from timeline_svc.servicer import TimelineServicer, frame_item
 from timeline_svc.settings import PRIVATE_SERVER, TimelineSettings
+from timeline_svc.turns import Turns
 
 DESCRIPTORS = (timeline_service_pb2.DESCRIPTOR.services_by_name["TimelineService"],)
 
@@ -32,22 +39,29 @@ async def running(settings: TimelineSettings, queue: Queue) -> AsyncIterator[str
     """Run the service, and give its address."""
     services = settings.service_tokens("timeline")
     async with (
-        open_redis(settings.redis_url) as store,
+        open_redis(settings.redis_url, inactive_days=settings.inactive_days) as store,
         connected("graph", settings.graph_address, services, GraphClient.CALLS, settings.tls()) as graph_peer,
         connected("post", settings.post_address, services, PostsClient.CALLS, settings.tls()) as post_peer,
         Loads() as loads,
         SingleFlight[int, None]() as rebuilds,
+        SingleFlight[int, dict[int, Recent]]() as pulls,
+        SingleFlight[int, Segment]() as segments,
     ):
         graph, posts = GraphClient(graph_peer), PostsClient(post_peer)
         cache = PostCache(posts, frame_item, loads, capacity=settings.cached_bytes, seconds=settings.cached_seconds)
-        puller = Puller(store, posts, graph)
-        servicer = TimelineServicer(HomeFeed(store, puller, cache, rebuilds), Delivery(store), settings.page_tokens())
+        puller, turns = Puller(store, posts), Turns(posts)
+        pulled = PulledAuthors(puller, pulls)
+        timelines = HomeTimelines(store, Rebuilder(store, puller, graph, turns), rebuilds, turns)
+        older = OlderPosts(store, puller, graph, segments)
+        feed = HomeFeed(timelines, older, pulled, puller, graph, cache)
+        sources, explainer = SourceChanges(store, puller, graph, turns), Explainer(timelines, pulled, graph, posts)
+        servicer = TimelineServicer(feed, Delivery(store), sources, explainer, settings.page_tokens())
 
         def register(server: grpc.aio.Server) -> None:
             timeline_service_pb2_grpc.add_TimelineServiceServicer_to_server(servicer, server)
 
         async with (
-            consuming(queue, FollowChanges(store, puller, graph), cache),
+            consuming(queue, sources, cache),
             serving(settings.listen(settings.timeline_listen), settings.user_tokens(), services, DESCRIPTORS, register) as address,
         ):
             yield address

@@ -1,13 +1,12 @@
-"""Writing to timelines: new posts, and what a follow or an unfollow brings or takes."""
+"""Writing to timelines: new posts, and what a change of the feed's sources brings or takes."""
 
 from collections.abc import Sequence
 
-from meshkit.clock import now_ms
-from meshkit.ids import time_ms_of
-from timeline_svc.feed import REBUILT_ENTRIES, SETTLED_AFTER_MS
 from timeline_svc.packed import Entry
 from timeline_svc.ports import Graph, TimelineStore
 from timeline_svc.pull import Puller
+from timeline_svc.rebuild import REBUILT_ENTRIES
+from timeline_svc.turns import Turns
 
 
 class Delivery:
@@ -28,27 +27,40 @@ class Delivery:
         await self._store.push_author(entry)
         await self._store.push_home(entry, [entry.author_id])
 
+    async def mark_pulled(self, author_id: int, turn: int, user_ids: Sequence[int]) -> int:
+        """Mark an author as pulled in the home timelines that exist, and tell how many are marked."""
+        return await self._store.mark_pulled(author_id, turn, user_ids) if user_ids else 0
 
-class FollowChanges:
-    """Brings a new followee's posts into the follower's timeline, and takes a former one's out."""
 
-    def __init__(self, store: TimelineStore, puller: Puller, graph: Graph) -> None:
+class SourceChanges:
+    """Brings the posts of an author who came into a feed, and takes out those of one who left."""
+
+    def __init__(self, store: TimelineStore, puller: Puller, graph: Graph, turns: Turns) -> None:
         self._store = store
         self._puller = puller
         self._graph = graph
+        self._turns = turns
 
-    async def apply(self, follower_id: int, followee_id: int, version: int, *, following: bool) -> None:
-        """Apply a change of an edge, which is committed; changes may come twice and out of order."""
-        if now_ms() - time_ms_of(version) > SETTLED_AFTER_MS // 2:
-            # Newer changes of the edge may be forgotten already: what counts is how it stands now.
-            following = await self._graph.is_following(follower_id, followee_id)
-        floor = await self._store.note_follow(follower_id, followee_id, version, following=following)
-        if following and floor is not None:
-            await self._backfill(follower_id, followee_id, floor)
+    async def hide(self, viewer_id: int, author_id: int, version: int) -> None:
+        """Take an author's posts out of a viewer's feed, and keep out those that are on their way."""
+        await self._store.note_source(viewer_id, author_id, version, came=False)
 
-    async def _backfill(self, follower_id: int, followee_id: int, floor: int) -> None:
-        """Merge in the followee's posts as far down as the timeline reaches: fewer would cut the others' off there too."""
-        recent = await self._puller.since(followee_id, floor, limit=REBUILT_ENTRIES)
+    async def apply(self, viewer_id: int, author_id: int, version: int, *, came: bool) -> None:
+        """Apply a change that is committed; changes may come twice, out of order, and after newer ones were forgotten."""
+        if await self._graph.is_followee(viewer_id, author_id) != came:
+            return  # a newer change is on its way, or was here
+        if not came:
+            await self.hide(viewer_id, author_id, version)
+            return
+        # Asked for after the edge was committed: whoever turns later finds it.
+        turn = (await self._turns.of([author_id])).get(author_id, 0)
+        floor = await self._store.note_source(viewer_id, author_id, version, came=True, turn=turn)
+        if floor is not None:
+            await self._backfill(viewer_id, author_id, floor)
+
+    async def _backfill(self, viewer_id: int, author_id: int, floor: int) -> None:
+        """Merge in the author's posts as far down as the timeline reaches: fewer would cut the others' off there too."""
+        recent = await self._puller.since(author_id, floor, limit=REBUILT_ENTRIES)
         if recent.post_ids:
-            entries = [Entry(post_id, followee_id) for post_id in recent.post_ids]
-            await self._store.add_home(follower_id, entries, recent.floor)
+            entries = [Entry(post_id, author_id) for post_id in recent.post_ids]
+            await self._store.add_home(viewer_id, entries, recent.floor)

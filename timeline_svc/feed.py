@@ -1,25 +1,25 @@
-"""Reading a home feed: from the viewer's packed timeline, then by pull, until the page is full or everything is shown."""
+"""Reading a home feed: the timeline merged with pulled authors, then further down, until the page is full or all is shown."""
 
-import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import structlog
 
-from meshkit.clock import now_ms
 from meshkit.errors import UnavailableError
-from meshkit.ids import first_id_at
-from meshkit.single_flight import SingleFlight
-from timeline_svc.packed import State, Window
-from timeline_svc.ports import STORE_AWAY, HomeWindow, TimelineStore
+from timeline_svc.home_timelines import HomeTimelines
+from timeline_svc.older import OlderPosts
+from timeline_svc.packed import Window
+from timeline_svc.ports import STORE_AWAY, Graph, HomeWindow
 from timeline_svc.post_cache import PostCache
-from timeline_svc.pull import Puller
+from timeline_svc.pull import Puller, Recent
+from timeline_svc.pulled import PulledAuthors
 
-REBUILT_ENTRIES = 800
-# Longer than anything that was sent before a follow change can still be under way.
-SETTLED_AFTER_MS = 3_600_000
-_REBUILDS = 3
 _SPARE = 15
+_NEAR = 200
+# So many pulled authors are read further down in the tables for each page; more, for many pages at once.
+_FEW = 20
 
 _log = structlog.get_logger(__name__)
 
@@ -40,14 +40,50 @@ class _Candidates:
     exhausted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Post ids, newest first, that are all there is down to the floor, or more than a page."""
+
+    post_ids: list[int]
+    floor: int
+
+    def reach(self, need: int) -> int:
+        """Tell down to which id a page of `need` posts reaches."""
+        return self.post_ids[need - 1] if len(self.post_ids) >= need else self.floor
+
+    def with_pulled(self, recent: Mapping[int, Recent], before: int | None, need: int) -> Self:
+        """Merge in pulled authors' posts, as far down as a page of `need` posts or the stretch goes."""
+        down_to = self.reach(need)
+        found: set[int] = set()
+        for posts in recent.values():
+            if posts.post_ids and posts.post_ids[-1] >= down_to:
+                end = len(posts.post_ids) if before is None else bisect_left(posts.post_ids, before)
+                found.update(posts.post_ids[bisect_left(posts.post_ids, down_to, 0, end) : end])
+        return replace(self, post_ids=sorted(found.union(self.post_ids), reverse=True)) if found else self
+
+    def cut(self, floor: int) -> Self:
+        """Leave out what is below an id."""
+        return replace(self, post_ids=[post_id for post_id in self.post_ids if post_id >= floor], floor=floor)
+
+
 class HomeFeed:
     """Reads home feeds."""
 
-    def __init__(self, store: TimelineStore, puller: Puller, cache: PostCache, rebuilds: SingleFlight[int, None]) -> None:
-        self._store = store
+    def __init__(
+        self,
+        timelines: HomeTimelines,
+        older: OlderPosts,
+        pulled: PulledAuthors,
+        puller: Puller,
+        graph: Graph,
+        cache: PostCache,
+    ) -> None:
+        self._timelines = timelines
+        self._older = older
+        self._pulled = pulled
         self._puller = puller
+        self._graph = graph
         self._cache = cache
-        self._rebuilds = rebuilds
 
     async def page(self, viewer_id: int, size: int, before: int | None) -> FeedPage:
         """Give a page of the viewer's feed below an id. It is only short at the end, whatever is left out of it.
@@ -69,58 +105,59 @@ class HomeFeed:
     async def _candidates(self, viewer_id: int, before: int | None, need: int) -> _Candidates:
         """Give at least `need` candidates below an id, or all that are left."""
         try:
-            home = await self._read(viewer_id, before, need)
+            # The tail is enough for the first page as a rule; further down all of the timeline is read.
+            home = await self._timelines.read(viewer_id, need + _SPARE if before is None else None)
+            found = await self._in_timeline(home, before, need)
+            if home.window and len(found.post_ids) < need and not home.window.whole:
+                home = await self._timelines.read(viewer_id, None)
+                found = await self._in_timeline(home, before, need)
+            if home.window:
+                return await self._and_older(viewer_id, home, found, before, need)
         except UnavailableError as error:
             if error.reason != STORE_AWAY:
                 raise
             _log.debug("timelines are away: pulling", viewer_id=viewer_id)
-            return await self._pulled(viewer_id, [], before, need, from_tables=True)
-        window = home.window
-        if window is None or window.state is not State.READY:
-            return await self._pulled(viewer_id, [], before, need)
-        ids = _visible(window, home.hidden, before)
-        if len(ids) >= need or window.floor == 0:
-            return _Candidates(ids[:need], exhausted=len(ids) <= need and window.floor == 0 and window.whole)
-        below = window.floor if before is None else min(before, window.floor)
-        return await self._pulled(viewer_id, ids, below, need - len(ids))
+        return await self._from_tables(viewer_id, before, need)
 
-    async def _pulled(
-        self, viewer_id: int, ids: list[int], before: int | None, need: int, *, from_tables: bool = False
-    ) -> _Candidates:
-        entries = await self._puller.newest(viewer_id, before=before, need=need, from_tables=from_tables)
-        return _Candidates([*ids, *(entry.post_id for entry in entries)], exhausted=len(entries) < need)
+    async def _in_timeline(self, home: HomeWindow, before: int | None, need: int) -> _Stretch:
+        """Give what the timeline, merged with pulled authors, has below an id: all, or at least `need`."""
+        window, hidden = home.window, home.sources.hidden
+        if window is None or (before is not None and before <= window.floor):
+            return _Stretch([], window.floor if window else 0)
+        stretch = _Stretch(_visible(window, hidden, before), window.complete_from)
+        authors = [author_id for author_id in home.sources.marks if author_id not in hidden]
+        if not authors:
+            return stretch
+        recent = await self._pulled.recent(authors)
+        merged = stretch.with_pulled(recent, before, need)
+        short = [author_id for author_id, posts in recent.items() if posts.floor > merged.reach(need)]
+        if len(short) > _FEW:
+            return merged.cut(max(recent[author_id].floor for author_id in short))
+        if short:
+            recent |= await self._puller.from_tables(short, before=before, limit=need)
+            return stretch.with_pulled(recent, before, need)
+        return merged
 
-    async def _read(self, viewer_id: int, before: int | None, need: int) -> HomeWindow:
-        """Read as much of the timeline as is needed: its tail for the first page, all of it further down; rebuild a missing one."""
-        newest = need + _SPARE if before is None else None
-        home = await self._store.read_home(viewer_id, newest)
-        for _ in range(_REBUILDS):
-            if home.window and home.window.state is State.READY:
-                break
-            for task in self._rebuilds.start([viewer_id], self._rebuild):
-                await asyncio.shield(task)
-            home = await self._store.read_home(viewer_id, newest)
-        if home.window and not home.window.whole and len(_visible(home.window, home.hidden, before)) < need:
-            home = await self._store.read_home(viewer_id, None)
-        await self._settle(viewer_id, home)
-        return home
+    async def _and_older(self, viewer_id: int, home: HomeWindow, found: _Stretch, before: int | None, need: int) -> _Candidates:
+        """Go on below the timeline, if it has not enough."""
+        ids = found.post_ids
+        if len(ids) >= need:
+            if found.floor and before is not None and len(ids) < need + _NEAR:
+                self._older.look_ahead(viewer_id, home.sources.stamp, found.floor, home.segment)
+            return _Candidates(ids[:need], exhausted=False)
+        if found.floor == 0:
+            return _Candidates(ids, exhausted=True)
+        below = found.floor if before is None else min(before, found.floor)
+        more = await self._older.page(viewer_id, home, below, need - len(ids))
+        return _Candidates([*ids, *more], exhausted=len(more) < need - len(ids))
 
-    async def _rebuild(self, viewer_ids: list[int]) -> None:
-        (viewer_id,) = viewer_ids
-        # First it takes pushes, then the past is pulled and merged in: what is published meanwhile comes by one way or both.
-        generation = await self._store.begin_home(viewer_id)
-        entries = await self._puller.newest(viewer_id, before=None, need=REBUILT_ENTRIES)
-        floor = entries[-1].post_id if len(entries) == REBUILT_ENTRIES else 0
-        await self._store.complete_home(viewer_id, generation, entries[::-1], floor)
-
-    async def _settle(self, viewer_id: int, home: HomeWindow) -> None:
-        if home.oldest_change:
-            settled = first_id_at(now_ms() - SETTLED_AFTER_MS)
-            if home.oldest_change < settled:
-                await self._store.settle(viewer_id, settled)
+    async def _from_tables(self, viewer_id: int, before: int | None, need: int) -> _Candidates:
+        authors = [*await self._graph.followees(viewer_id), viewer_id]
+        entries = await self._puller.newest(authors, before=before, need=need, from_tables=True)
+        return _Candidates([entry.post_id for entry in entries], exhausted=len(entries) < need)
 
 
-def _visible(window: Window, hidden: frozenset[int], before: int | None) -> list[int]:
+def _visible(window: Window, hidden: Collection[int], before: int | None) -> list[int]:
     """Give a window's post ids, newest first, without those of hidden authors."""
     pairs = zip(reversed(window.post_ids), reversed(window.author_ids), strict=True)
     return [post_id for post_id, author_id in pairs if (before is None or post_id < before) and author_id not in hidden]

@@ -54,18 +54,24 @@ class Window:
     post_ids: tuple[int, ...]
     author_ids: tuple[int, ...]
     whole: bool
+    generation: bytes = b""
 
     @classmethod
     def unpack(cls, tail: bytes) -> Self | None:
         """Decode the end of a packed timeline, or all of it; None where there is none, or none of this format."""
         if len(tail) < ENTRY_BYTES or len(tail) % ENTRY_BYTES:
             return None
-        form, state, slack, _, count, floor = _TRAILER.unpack_from(tail, len(tail) - ENTRY_BYTES)
+        form, state, slack, generation, count, floor = _TRAILER.unpack_from(tail, len(tail) - ENTRY_BYTES)
         if form != _FORMAT:
             return None
         read = len(tail) // ENTRY_BYTES - 1 - slack
         numbers = struct.unpack_from(f">{2 * read}Q", tail)
-        return cls(State(state), floor, numbers[0::2], numbers[1::2], whole=read == count)
+        return cls(State(state), floor, numbers[0::2], numbers[1::2], read == count, generation)
+
+    @property
+    def complete_from(self) -> int:
+        """The id from which on this part has everything."""
+        return self.floor if self.whole else self.post_ids[0]
 
 
 def tail_bytes(entries: int) -> int:

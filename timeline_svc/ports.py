@@ -5,15 +5,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from timeline_svc.packed import Entry, Window
+from timeline_svc.segment import Segment
+from timeline_svc.sources import Sources
 
 
 @dataclass(frozen=True, slots=True)
 class HomeWindow:
-    """What one read of a viewer's timeline brings: its newest part, if it exists, and the viewer's recent follow changes."""
+    """What one read of a viewer's timeline brings: its newest part, what stands beside it, and maybe a segment below it.
+
+    Without the record beside it there is no window.
+    """
 
     window: Window | None
-    hidden: frozenset[int] = frozenset()
-    oldest_change: int = 0
+    sources: Sources
+    segment: Segment | None = None
 
 
 STORE_AWAY = "TIMELINES_UNAVAILABLE"
@@ -27,7 +32,7 @@ class TimelineStore(Protocol):
     """
 
     async def read_home(self, user_id: int, newest: int | None) -> HomeWindow:
-        """Read the newest entries of a home timeline (None: all), in one round trip."""
+        """Read the newest entries of a home timeline, or all of it and the segment below (None), in one round trip."""
 
     async def push_home(self, entry: Entry, user_ids: Sequence[int]) -> int:
         """Put an entry into the home timelines that exist; once, and in order. Give how many hold it."""
@@ -35,23 +40,43 @@ class TimelineStore(Protocol):
     async def begin_home(self, user_id: int) -> bytes:
         """Make an empty home timeline that takes pushes and is not ready, if there is none; give its generation."""
 
-    async def complete_home(self, user_id: int, generation: bytes, entries: Sequence[Entry], floor: int) -> bool:
+    async def complete_home(
+        self,
+        user_id: int,
+        generation: bytes,
+        entries: Sequence[Entry],
+        floor: int,
+        *,
+        marks: Mapping[int, int],
+        left: Mapping[int, int],
+    ) -> bool:
         """Merge entries (ascending, complete from `floor` on) into the timeline that was begun, and make it ready.
 
-        False if it is no longer there, even if another one is: that may lack what was published in between.
+        `marks` are authors to be pulled, with their turns; `left` are authors who left the feed lately, with that change's version.
+        False if the timeline is no longer there, even if another one is: that may lack what was published in between.
         """
 
     async def add_home(self, user_id: int, entries: Sequence[Entry], floor: int) -> bool:
         """Merge some more entries (ascending, complete from `floor` on) into a home timeline; False if there is none."""
 
-    async def note_follow(self, follower_id: int, followee_id: int, version: int, *, following: bool) -> int | None:
-        """Note a follow or unfollow; an unfollowed author's entries go, and stay hidden.
+    async def note_source(self, user_id: int, author_id: int, version: int, *, came: bool, turn: int = 0) -> int | None:
+        """Note that an author's posts came into a feed or went; the entries of one who went go, and stay hidden.
 
-        Give the floor of the follower's timeline; None if there is no timeline, or a newer change of the same edge is noted.
+        An author who came with a turn is marked as pulled. Give the floor of the timeline; None if there is no timeline, or a newer
+        change of the same author is noted.
         """
 
     async def settle(self, user_id: int, before_version: int) -> None:
-        """Forget follow changes older than a version."""
+        """Forget changes of sources older than a version."""
+
+    async def mark_pulled(self, author_id: int, turn: int, user_ids: Sequence[int]) -> int:
+        """Mark an author as pulled in the timelines that exist. Give how many are marked."""
+
+    async def unmark_pulled(self, user_id: int, marks: Mapping[int, int]) -> None:
+        """Take marks away that are not of a later turn than the one given for each author."""
+
+    async def keep_segment(self, user_id: int, segment: Segment) -> None:
+        """Keep a segment for the next pages, in the place of an earlier one."""
 
     async def read_authors(self, author_ids: Sequence[int]) -> dict[int, Window]:
         """Read authors' recent posts; those that are missing, not ready, or in a part of the store that is away, are left out."""
@@ -74,14 +99,34 @@ class TimelineStore(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """How a viewer stands to an author. `follow_id` is the time-ordered id of the moment since which the edge holds."""
+
+    can_view: bool
+    in_feed: bool
+    following: bool
+    follow_id: int
+    requested: bool
+    muted: bool
+    blocking: bool
+    blocked: bool
+
+
 class Graph(Protocol):
     """The follow graph. Methods raise `UnavailableError` when it does not answer."""
 
     async def followees(self, user_id: int) -> list[int]:
-        """Give everybody whom a user follows now."""
+        """Give everybody whose posts belong in a user's feed now."""
 
-    async def is_following(self, follower_id: int, followee_id: int) -> bool:
-        """Tell whether an edge is there now."""
+    async def left(self, user_id: int) -> dict[int, int]:
+        """Give authors who left a user's feed within the last two hours, some of whom may be back, with the change's version."""
+
+    async def is_followee(self, user_id: int, author_id: int) -> bool:
+        """Tell whether an author's posts belong in a user's feed now."""
+
+    async def relation(self, viewer_id: int, author_id: int) -> Relation:
+        """Tell how a viewer stands to an author now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +137,25 @@ class PostCopy:
     encoded: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class PostFacts:
+    """What a post is to feeds; `delivery` is the contract's number."""
+
+    author_id: int
+    delivery: int
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """An author who turned between push and pull, last at this turn."""
+
+    author_id: int
+    turn: int
+    turned_ms: int
+    pushed: bool
+
+
 class Posts(Protocol):
     """The posts. Methods raise `UnavailableError` when they do not answer."""
 
@@ -100,3 +164,9 @@ class Posts(Protocol):
 
     async def by_authors(self, author_ids: Sequence[int], *, before: int | None, limit: int) -> dict[int, Sequence[int]]:
         """Give each author's newest post ids below an id, newest first; `limit` is at most 1,000."""
+
+    async def describe(self, post_id: int) -> PostFacts | None:
+        """Tell what a post is to feeds, deleted or not; None if there never was one."""
+
+    async def turned(self, after_turn: int) -> list[Turned]:
+        """Give the authors whose last turn came after one, in the order of their turns."""

@@ -2,7 +2,7 @@
 
 import heapq
 from bisect import bisect_left
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -11,10 +11,12 @@ import structlog
 from meshkit.errors import UnavailableError
 from meshkit.ids import MAX_ID
 from timeline_svc.packed import Entry
-from timeline_svc.ports import Graph, Posts, TimelineStore
+from timeline_svc.ports import Posts, TimelineStore
 
 RECENT_POSTS = 100
 _AUTHORS_PER_CALL = 500
+_FEWEST_POSTS = 20
+_DEEPER = 4
 
 Result = TypeVar("Result")
 
@@ -30,34 +32,50 @@ class Recent:
 
 
 class Puller:
-    """Merges what a viewer's followees, and the viewer, posted."""
+    """Merges what authors posted."""
 
-    def __init__(self, store: TimelineStore, posts: Posts, graph: Graph) -> None:
+    def __init__(self, store: TimelineStore, posts: Posts) -> None:
         self._store = store
         self._posts = posts
-        self._graph = graph
 
-    async def newest(self, viewer_id: int, *, before: int | None, need: int, from_tables: bool = False) -> list[Entry]:
-        """Give the viewer's newest `need` (1 to 1,000) entries below an id, newest first; fewer only at the very end.
+    async def newest(self, author_ids: Sequence[int], *, before: int | None, need: int, from_tables: bool = False) -> list[Entry]:
+        """Give the newest `need` (1 to 1,000) entries of authors below an id, newest first; fewer only at the very end.
 
         `from_tables` passes the store by, which is known to be away.
 
-        Raises UnavailableError when the graph or the posts do not answer.
+        Raises UnavailableError when the posts do not answer.
         """
-        authors = [*await self._graph.followees(viewer_id), viewer_id]
         if from_tables:
-            return _merge(await self._from_tables(authors, before=before, limit=need), before or MAX_ID + 1, need)
-        recent = await self.recent(authors)
-        merged = _merge(recent, before or MAX_ID + 1, need)
-        last = merged[-1].post_id if len(merged) == need else 0
-        deeper = [author for author in authors if recent[author].floor > last]
-        if deeper:
-            recent |= await self._from_tables(deeper, before=before, limit=need)
+            recent = dict.fromkeys(author_ids, Recent((), MAX_ID))
+        else:
+            recent = await self.recent(author_ids)
+        return await self._merged(recent, before, need)
+
+    async def _merged(self, recent: dict[int, Recent], before: int | None, need: int) -> list[Entry]:
+        """Merge, and read those authors further down in the tables of whom the answer may lack a post, until there are none.
+
+        An author whose known posts end above the last entry of the answer may have more that belong in it. At first a few posts of
+        each such author are read, then more of those who still are such: most are not read deep, however many there are.
+        """
+        limit = _FEWEST_POSTS
+        while True:
             merged = _merge(recent, before or MAX_ID + 1, need)
-        return merged
+            last = merged[-1].post_id if len(merged) == need else 0
+            deeper = [author for author, posts in recent.items() if posts.floor > last]
+            if not deeper:
+                return merged
+            limit = min(need, max(limit, 2 * need // len(deeper)))
+            recent |= await self.from_tables(deeper, before=before, limit=limit)
+            limit *= _DEEPER
 
     async def recent(self, author_ids: Sequence[int]) -> dict[int, Recent]:
         """Give authors' recent posts; what memory lacks is read from the tables, and put into memory for the next reader."""
+        recent: dict[int, Recent] = {}
+        for start in range(0, len(author_ids), _AUTHORS_PER_CALL):
+            recent |= await self._some_recent(author_ids[start : start + _AUTHORS_PER_CALL])
+        return recent
+
+    async def _some_recent(self, author_ids: Sequence[int]) -> dict[int, Recent]:
         windows = await _or_none(self._store.read_authors(author_ids)) or {}
         recent = {author: Recent(window.post_ids, window.floor) for author, window in windows.items()}
         missing = [author for author in author_ids if author not in recent]
@@ -66,7 +84,7 @@ class Puller:
     async def _rebuild(self, author_ids: Sequence[int]) -> dict[int, Recent]:
         # In this order a post that is published meanwhile is either pushed into what was begun, or read from the tables.
         begun = await _or_none(self._store.begin_authors(author_ids))
-        recent = await self._from_tables(author_ids, before=None, limit=RECENT_POSTS)
+        recent = await self.from_tables(author_ids, before=None, limit=RECENT_POSTS)
         newest_first = {author: tuple(reversed(recent[author].post_ids)) for author in author_ids}
         if begun:
             await _or_none(self._store.complete_authors(begun, newest_first, complete_below=RECENT_POSTS))
@@ -75,9 +93,10 @@ class Puller:
     async def since(self, author_id: int, floor: int, *, limit: int) -> Recent:
         """Give an author's recent posts, at least down to the floor if `limit` posts reach that far."""
         recent = (await self.recent([author_id]))[author_id]
-        return recent if recent.floor <= floor else (await self._from_tables([author_id], before=None, limit=limit))[author_id]
+        return recent if recent.floor <= floor else (await self.from_tables([author_id], before=None, limit=limit))[author_id]
 
-    async def _from_tables(self, author_ids: Sequence[int], *, before: int | None, limit: int) -> dict[int, Recent]:
+    async def from_tables(self, author_ids: Sequence[int], *, before: int | None, limit: int) -> dict[int, Recent]:
+        """Give each author's newest `limit` (at most 1,000) posts below an id. Raises UnavailableError."""
         recent: dict[int, Recent] = {}
         for start in range(0, len(author_ids), _AUTHORS_PER_CALL):
             part = author_ids[start : start + _AUTHORS_PER_CALL]
@@ -95,7 +114,7 @@ async def _or_none(of_store: Awaitable[Result]) -> Result | None:
         return None
 
 
-def _merge(recent: dict[int, Recent], before: int, need: int) -> list[Entry]:
+def _merge(recent: Mapping[int, Recent], before: int, need: int) -> list[Entry]:
     author_of: dict[int, int] = {}
     for author, posts in recent.items():
         end = bisect_left(posts.post_ids, before)

@@ -8,13 +8,16 @@ import structlog
 from redis.exceptions import OutOfMemoryError
 
 from meshkit.buckets import bucket_of
+from meshkit.clock import now_ms
 from meshkit.errors import UnavailableError
-from meshkit.ids import id_bytes, id_from
+from meshkit.ids import first_id_at, id_bytes, id_from
 from timeline_svc.packed import Entry, State, Window, new_timeline, pack_entries, tail_bytes
 from timeline_svc.ports import STORE_AWAY, HomeWindow
 from timeline_svc.redis_node import PASSING, Command, Script
 from timeline_svc.redis_servers import Servers, connected_servers
 from timeline_svc.redis_url import RedisUrl
+from timeline_svc.segment import Segment
+from timeline_svc.sources import Sources, head, pack_marks, pack_turn
 
 HOME_CAP = 800
 AUTHOR_CAP = 100
@@ -22,11 +25,11 @@ AUTHOR_CAP = 100
 READ_SECONDS = 0.25
 # A page of 5,000 followers takes about 10 ms, and may wait behind others.
 CHANGE_SECONDS = 2.0
-_HOME_SECONDS = 30 * 86_400
+INACTIVE_DAYS = 30
 _AUTHOR_SECONDS = 7 * 86_400
-_KEYS_PER_PUSH = 500
-_HIDDEN = b"1"
-_FOLLOW_CHANGES = "follow-changes:"
+_SEGMENT_SECONDS = 120
+_KEYS_PER_SCRIPT = 500
+_SOURCES = "sources:"
 
 _log = structlog.get_logger(__name__)
 
@@ -36,9 +39,14 @@ def home_key(user_id: int) -> str:
     return f"home:{{{bucket_of(user_id)}}}:{user_id}"
 
 
-def follow_changes_key(user_id: int) -> str:
-    """Where a viewer's recent follow changes are, in the same slot as the timeline."""
-    return f"{_FOLLOW_CHANGES}{{{bucket_of(user_id)}}}:{user_id}"
+def sources_key(user_id: int) -> str:
+    """Where it is what stands beside a home timeline, in the same slot."""
+    return f"{_SOURCES}{{{bucket_of(user_id)}}}:{user_id}"
+
+
+def segment_key(user_id: int) -> str:
+    """Where the segment below a home timeline is, in the same slot."""
+    return f"segment:{{{bucket_of(user_id)}}}:{user_id}"
 
 
 def author_key(user_id: int) -> str:
@@ -47,33 +55,50 @@ def author_key(user_id: int) -> str:
 
 
 class RedisTimelineStore:
-    """The timeline store, on one server or on a cluster. What it raises when a server is away tells of that server only."""
+    """The timeline store, on one server or on a cluster. What it raises when a server is away tells of that server only.
 
-    def __init__(self, servers: Servers, *, read_seconds: float = READ_SECONDS, change_seconds: float = CHANGE_SECONDS) -> None:
+    A home timeline that nobody reads for `inactive_days` goes.
+    """
+
+    def __init__(
+        self,
+        servers: Servers,
+        *,
+        inactive_days: float = INACTIVE_DAYS,
+        read_seconds: float = READ_SECONDS,
+        change_seconds: float = CHANGE_SECONDS,
+    ) -> None:
         self._servers = servers
+        self._home_seconds = max(1, int(inactive_days * 86_400))
         self._read_seconds = read_seconds
         self._change_seconds = change_seconds
         self._begin = Script("begin")
         self._push = Script("push")
         self._merge = Script("merge")
-        self._note_follow = Script("note_follow")
+        self._note_source = Script("note_source")
+        self._mark = Script("mark")
+        self._unmark = Script("unmark")
         self._settle = Script("settle")
 
     async def read_home(self, user_id: int, newest: int | None) -> HomeWindow:
-        """Read the newest entries of a home timeline (None: all), in one round trip.
+        """Read the newest entries of a home timeline, or all of it and the segment below (None), in one round trip.
 
         Putting off its end is a write: a server that takes none may have missed pushes, and is not read either.
         """
-        key = home_key(user_id)
-        commands = (
+        key, beside = home_key(user_id), sources_key(user_id)
+        commands = [
             Command((key,), ("GETRANGE", key, 0 if newest is None else -tail_bytes(newest), -1)),
-            Command((key,), ("HGETALL", follow_changes_key(user_id))),
-            Command((key,), ("EXPIRE", key, _HOME_SECONDS)),
-        )
-        tail, changes, _ = _all(await self._servers.run(commands, self._read_seconds))
-        hidden = frozenset(id_from(author) for author, change in changes.items() if change[8:] == _HIDDEN)
-        oldest = min((id_from(change[:8]) for change in changes.values()), default=0)
-        return HomeWindow(Window.unpack(tail), hidden, oldest)
+            Command((key,), ("HGETALL", beside)),
+            Command((key,), ("EXPIRE", key, self._home_seconds)),
+            Command((key,), ("EXPIRE", beside, self._home_seconds)),
+        ]
+        if newest is None:
+            commands.append(Command((key,), ("GET", segment_key(user_id))))
+        tail, values, _, _, *kept = _all(await self._servers.run(commands, self._read_seconds))
+        window, sources = Window.unpack(tail), Sources.unpack(values)
+        if window and window.generation != sources.generation:
+            window = None
+        return HomeWindow(window, sources, Segment.unpack(kept[0]) if kept and kept[0] else None)
 
     async def push_home(self, entry: Entry, user_ids: Sequence[int]) -> int:
         """Put an entry into the home timelines that exist; once, and in order. Give how many hold it.
@@ -81,35 +106,70 @@ class RedisTimelineStore:
         Where a server is away, those on the others have it all the same.
         """
         arguments = (entry.pack(), HOME_CAP)
-        groups = self._servers.together([home_key(user_id) for user_id in user_ids])
-        slices = [keys[start : start + _KEYS_PER_PUSH] for keys in groups for start in range(0, len(keys), _KEYS_PER_PUSH)]
+        slices = self._slices([home_key(user_id) for user_id in user_ids])
         return await self._push_all([self._push.call(keys, arguments) for keys in slices])
+
+    def _slices(self, keys: Sequence[str]) -> list[Sequence[str]]:
+        """Cut keys into parts that a script call may take: not too many, and all on one server."""
+        groups = self._servers.together(keys)
+        return [part[start : start + _KEYS_PER_SCRIPT] for part in groups for start in range(0, len(part), _KEYS_PER_SCRIPT)]
 
     async def begin_home(self, user_id: int) -> bytes:
         """Make an empty home timeline that takes pushes and is not ready, if there is none; give its generation."""
-        begin = self._begin.call((home_key(user_id),), (new_timeline(), _HOME_SECONDS))
+        arguments = (new_timeline(), self._home_seconds, head(first_id_at(now_ms())))
+        begin = self._begin.call((home_key(user_id), sources_key(user_id)), arguments)
         (generation,) = _all(await self._change([begin]))
         return bytes(generation)
 
-    async def complete_home(self, user_id: int, generation: bytes, entries: Sequence[Entry], floor: int) -> bool:
+    async def complete_home(
+        self,
+        user_id: int,
+        generation: bytes,
+        entries: Sequence[Entry],
+        floor: int,
+        *,
+        marks: Mapping[int, int],
+        left: Mapping[int, int],
+    ) -> bool:
         """Merge entries (ascending, complete from `floor` on) into the timeline that was begun, and make it ready."""
-        return await self._merge_home(user_id, entries, floor, generation)
+        changes = b"".join(id_bytes(author_id) + id_bytes(version) for author_id, version in left.items())
+        return await self._merge_home(user_id, entries, floor, generation, pack_marks(marks), changes)
 
     async def add_home(self, user_id: int, entries: Sequence[Entry], floor: int) -> bool:
         """Merge some more entries (ascending, complete from `floor` on) into a home timeline; False if there is none."""
-        return await self._merge_home(user_id, entries, floor, b"")
+        return await self._merge_home(user_id, entries, floor, b"", b"", b"")
 
-    async def _merge_home(self, user_id: int, entries: Sequence[Entry], floor: int, generation: bytes) -> bool:
-        keys = (home_key(user_id), follow_changes_key(user_id))
-        arguments = (pack_entries(list(entries)), id_bytes(floor), HOME_CAP, generation)
+    async def _merge_home(
+        self, user_id: int, entries: Sequence[Entry], floor: int, generation: bytes, marks: bytes, left: bytes
+    ) -> bool:
+        keys = (home_key(user_id), sources_key(user_id))
+        arguments = (pack_entries(list(entries)), id_bytes(floor), HOME_CAP, generation, marks, left)
         return _all(await self._change([self._merge.call(keys, arguments)])) == [1]
 
-    async def note_follow(self, follower_id: int, followee_id: int, version: int, *, following: bool) -> int | None:
-        """Note a follow or unfollow; an unfollowed author's entries go, and stay hidden. Give the timeline's floor."""
-        keys = (follow_changes_key(follower_id), home_key(follower_id))
-        arguments = (id_bytes(followee_id), id_bytes(version), int(not following), _HOME_SECONDS + 86_400, HOME_CAP)
-        (floor,) = _all(await self._change([self._note_follow.call(keys, arguments)]))
+    async def note_source(self, user_id: int, author_id: int, version: int, *, came: bool, turn: int = 0) -> int | None:
+        """Note that an author's posts came into a feed or went. Give the timeline's floor."""
+        keys = (sources_key(user_id), home_key(user_id))
+        arguments = (id_bytes(author_id), id_bytes(version), int(not came), self._home_seconds, HOME_CAP, pack_turn(turn))
+        (floor,) = await self._change([self._note_source.call(keys, arguments)])
+        if isinstance(floor, OutOfMemoryError):
+            return None  # the timeline is removed: it shows nothing
+        _all([floor])
         return None if floor is None else id_from(floor)
+
+    async def mark_pulled(self, author_id: int, turn: int, user_ids: Sequence[int]) -> int:
+        """Mark an author as pulled in the timelines that exist. Give how many are marked."""
+        arguments = (id_bytes(author_id), pack_turn(turn))
+        slices = self._slices([sources_key(user_id) for user_id in user_ids])
+        return await self._push_all([self._mark.call(keys, arguments) for keys in slices])
+
+    async def unmark_pulled(self, user_id: int, marks: Mapping[int, int]) -> None:
+        """Take marks away that are not of a later turn than the one given for each author."""
+        _all(await self._change([self._unmark.call((sources_key(user_id),), (pack_marks(marks),))]))
+
+    async def keep_segment(self, user_id: int, segment: Segment) -> None:
+        """Keep a segment for the next pages, in the place of an earlier one."""
+        key = segment_key(user_id)
+        _all(await self._servers.run([Command((key,), ("SET", key, segment.pack(), "EX", _SEGMENT_SECONDS))], self._change_seconds))
 
     async def _push_all(self, calls: Sequence[Command]) -> int:
         """Push, and count. A timeline that is removed lacks the entry no more than a missing one does: the push is done."""
@@ -127,8 +187,8 @@ class RedisTimelineStore:
         return answers
 
     async def settle(self, user_id: int, before_version: int) -> None:
-        """Forget follow changes older than a version."""
-        keys = (follow_changes_key(user_id), home_key(user_id))
+        """Forget changes of sources older than a version."""
+        keys = (sources_key(user_id), home_key(user_id))
         _all(await self._servers.run([self._settle.call(keys, (id_bytes(before_version), HOME_CAP))], self._change_seconds))
 
     async def read_authors(self, author_ids: Sequence[int]) -> dict[int, Window]:
@@ -169,9 +229,8 @@ class RedisTimelineStore:
 
 
 def _unlink(call: Command) -> Command:
-    """Make the command that removes the timelines of a script call; the follow changes stay."""
-    keys = (word for word in call.keys if not word.startswith(_FOLLOW_CHANGES))
-    return Command(call.keys, ("UNLINK", *keys))
+    """Make the command that removes the timelines of a script call; without one, what stands beside it is read by nobody."""
+    return Command(call.keys, ("UNLINK", *call.keys))
 
 
 def _all(answers: list[Any]) -> list[Any]:
@@ -193,8 +252,12 @@ def _some(answers: list[Any]) -> dict[int, Any]:
 
 @asynccontextmanager
 async def open_redis(
-    url: str, *, read_seconds: float = READ_SECONDS, change_seconds: float = CHANGE_SECONDS
+    url: str,
+    *,
+    inactive_days: float = INACTIVE_DAYS,
+    read_seconds: float = READ_SECONDS,
+    change_seconds: float = CHANGE_SECONDS,
 ) -> AsyncIterator[RedisTimelineStore]:
     """Open a store at a URL that RedisUrl understands; else ValueError. Nothing is connected before it is needed."""
     async with connected_servers(RedisUrl.parse(url)) as servers:
-        yield RedisTimelineStore(servers, read_seconds=read_seconds, change_seconds=change_seconds)
+        yield RedisTimelineStore(servers, inactive_days=inactive_days, read_seconds=read_seconds, change_seconds=change_seconds)

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import grpc
+from feed.post.v1 import delivery_pb2
 from feed.timeline.v1 import timeline_pb2, timeline_service_pb2, timeline_service_pb2_grpc
 
 from meshkit.errors import invalid_field
 from meshkit.ids import id_bytes, id_from
 from meshkit.paging import PageTokens, page_size
 from meshkit.rpc.edge import caller
-from timeline_svc.delivery import Delivery
+from timeline_svc.delivery import Delivery, SourceChanges
+from timeline_svc.explain import SHOWN, Explainer, Explanation
 from timeline_svc.feed import HomeFeed
 from timeline_svc.packed import Entry
 
@@ -26,9 +28,13 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class TimelineServicer(timeline_service_pb2_grpc.TimelineServiceServicer):
     """feed.timeline.v1.TimelineService."""
 
-    def __init__(self, feed: HomeFeed, delivery: Delivery, tokens: PageTokens) -> None:
+    def __init__(
+        self, feed: HomeFeed, delivery: Delivery, sources: SourceChanges, explainer: Explainer, tokens: PageTokens
+    ) -> None:
         self._feed = feed
         self._delivery = delivery
+        self._sources = sources
+        self._explainer = explainer
         self._tokens = tokens
 
     # The answer is put together from the posts' encoded bytes: decoding and encoding them again would only take time.
@@ -44,6 +50,32 @@ class TimelineServicer(timeline_service_pb2_grpc.TimelineServiceServicer):
         page = await self._feed.page(viewer_id, size, id_from(last) if last else None)
         token = self._tokens.sign(scope, id_bytes(page.last)) if page.last else ""
         return encode_feed(page.items, token)
+
+    async def ExplainPost(
+        self, request: timeline_service_pb2.ExplainPostRequest, context: Context
+    ) -> timeline_service_pb2.ExplainPostResponse:
+        who = caller()
+        if who.service and not request.user_id:
+            raise invalid_field("user_id", "is required: say whose feed")
+        viewer_id = request.user_id if who.service else who.acts_as(request.user_id)
+        explained = await self._explainer.explain(viewer_id, request.post_id)
+        explanation = _explanation(explained if who.service else explained.for_the_user())
+        explanation.post_id, explanation.user_id = request.post_id, viewer_id
+        if not who.service:
+            explanation.delivery = delivery_pb2.DELIVERY_UNSPECIFIED
+        return timeline_service_pb2.ExplainPostResponse(explanation=explanation)
+
+    async def HideAuthor(
+        self, request: timeline_service_pb2.HideAuthorRequest, context: Context
+    ) -> timeline_service_pb2.HideAuthorResponse:
+        await self._sources.hide(request.viewer_id, request.author_id, request.edge_version)
+        return timeline_service_pb2.HideAuthorResponse()
+
+    async def MarkPulledAuthor(
+        self, request: timeline_service_pb2.MarkPulledAuthorRequest, context: Context
+    ) -> timeline_service_pb2.MarkPulledAuthorResponse:
+        marked = await self._delivery.mark_pulled(request.author_id, request.turn, request.user_ids)
+        return timeline_service_pb2.MarkPulledAuthorResponse(marked_count=marked)
 
     async def PushEntries(
         self, request: timeline_service_pb2.PushEntriesRequest, context: Context
@@ -86,6 +118,21 @@ def _one_of(name: str, value: Value, alias: str, aliased: Value) -> Value:
     if value and aliased and value != aliased:
         raise invalid_field(alias, f"is another name for {name}: give one of the two")
     return value or aliased
+
+
+def _explanation(explained: Explanation) -> timeline_pb2.Explanation:
+    explanation = timeline_pb2.Explanation(
+        in_feed=explained.reason in SHOWN,
+        reason=timeline_pb2.Reason.Value(f"REASON_{explained.reason.name}"),
+        description=explained.reason.value,
+    )
+    if explained.post:
+        explanation.author_id, explanation.delivery = explained.post.author_id, _delivery(explained.post.delivery)
+    return explanation
+
+
+def _delivery(number: int) -> delivery_pb2.Delivery.ValueType:
+    return delivery_pb2.Delivery.ValueType(number)
 
 
 def _entry(entry: timeline_pb2.Entry) -> Entry:

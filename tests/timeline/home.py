@@ -12,14 +12,20 @@ from feed.timeline.v1 import timeline_service_pb2
 from meshkit.errors import UnavailableError
 from meshkit.ids import IdGenerator
 from meshkit.single_flight import SingleFlight
-from timeline_svc.delivery import Delivery, FollowChanges
+from timeline_svc.delivery import Delivery, SourceChanges
+from timeline_svc.explain import Explainer
 from timeline_svc.feed import FeedPage, HomeFeed
+from timeline_svc.home_timelines import HomeTimelines
+from timeline_svc.older import OlderPosts
 from timeline_svc.packed import Entry
-from timeline_svc.ports import PostCopy, TimelineStore
+from timeline_svc.ports import PostCopy, PostFacts, Relation, TimelineStore, Turned
 from timeline_svc.post_cache import PostCache
 from timeline_svc.pull import Puller
+from timeline_svc.pulled import PulledAuthors
+from timeline_svc.rebuild import Rebuilder
 from timeline_svc.redis_store import HOME_CAP
 from timeline_svc.servicer import encode_feed, frame_item
+from timeline_svc.turns import Turns
 
 # More than a home timeline holds.
 POSTS = HOME_CAP + 250
@@ -27,7 +33,7 @@ POSTS = HOME_CAP + 250
 
 async def complete(store: TimelineStore, user: int, entries: Sequence[Entry], floor: int) -> bool:
     """Begin a home timeline if there is none, and make it ready with some entries."""
-    return await store.complete_home(user, await store.begin_home(user), entries, floor)
+    return await store.complete_home(user, await store.begin_home(user), entries, floor, marks={}, left={})
 
 
 class Gate:
@@ -60,6 +66,10 @@ class World:
         self.calls: Counter[str] = Counter()
         self.looked_up: Counter[int] = Counter()
         self.away = False
+        self.left_at: dict[int, dict[int, int]] = defaultdict(dict)
+        self.deleted: dict[int, int] = {}
+        self.turns: dict[int, Turned] = {}
+        self.relations: dict[tuple[int, int], Relation] = {}
         self._gates: dict[str, list[Gate]] = defaultdict(list)
 
     def gate(self, method: str) -> Gate:
@@ -82,6 +92,7 @@ class World:
     def remove(self, post_id: int) -> int:
         """Commit a deletion and give the tombstone's version."""
         post = self.posts.pop(post_id)
+        self.deleted[post_id] = post.user_id
         self.by_author[post.user_id].remove(post_id)
         return post.version + 1
 
@@ -96,10 +107,45 @@ class World:
         await self._called("followees")
         return answer
 
-    async def is_following(self, follower_id: int, followee_id: int) -> bool:
+    async def is_followee(self, user_id: int, author_id: int) -> bool:
         """Tell whether an edge is there now."""
-        answer = followee_id in self.edges[follower_id]
-        await self._called("is_following")
+        answer = author_id in self.edges[user_id]
+        await self._called("is_followee")
+        return answer
+
+    async def left(self, user_id: int) -> dict[int, int]:
+        """Give whom a user unfollowed, with the version."""
+        answer = dict(self.left_at[user_id])
+        await self._called("left")
+        return answer
+
+    async def relation(self, viewer_id: int, author_id: int) -> Relation:
+        """Tell how two users stand: one follows, or does not."""
+        follows = author_id in self.edges[viewer_id]
+        await self._called("relation")
+        return Relation(
+            can_view=True,
+            in_feed=follows,
+            following=follows,
+            follow_id=1,
+            requested=False,
+            muted=False,
+            blocking=False,
+            blocked=False,
+        )
+
+    async def describe(self, post_id: int) -> PostFacts | None:
+        """Tell what a post is to feeds."""
+        post, author_of_deleted = self.posts.get(post_id), self.deleted.get(post_id)
+        await self._called("describe")
+        if post:
+            return PostFacts(post.user_id, 1, deleted=False)
+        return PostFacts(author_of_deleted, 1, deleted=True) if author_of_deleted else None
+
+    async def turned(self, after_turn: int) -> list[Turned]:
+        """Give the authors whose last turn came after one."""
+        answer = sorted((turned for turned in self.turns.values() if turned.turn > after_turn), key=lambda turned: turned.turn)
+        await self._called("turned")
         return answer
 
     async def lookup(self, post_ids: Sequence[int]) -> dict[int, PostCopy]:
@@ -139,10 +185,15 @@ class Home:
 
     def __post_init__(self) -> None:
         self.cache = PostCache(self.world, frame_item, SingleFlight())
-        self.puller = Puller(self.store, self.world, self.world)
-        self.feed = HomeFeed(self.store, self.puller, self.cache, SingleFlight())
+        world, turns = self.world, Turns(self.world)
+        self.puller = Puller(self.store, world)
+        pulled = PulledAuthors(self.puller, SingleFlight())
+        timelines = HomeTimelines(self.store, Rebuilder(self.store, self.puller, world, turns), SingleFlight(), turns)
+        older = OlderPosts(self.store, self.puller, world, SingleFlight())
+        self.feed = HomeFeed(timelines, older, pulled, self.puller, world, self.cache)
+        self.explainer = Explainer(timelines, pulled, world, world)
         self.delivery = Delivery(self.store)
-        self.changes = FollowChanges(self.store, self.puller, self.world)
+        self.changes = SourceChanges(self.store, self.puller, world, turns)
 
     def community(self, followees: int) -> tuple[int, list[int]]:
         """Make a viewer who follows so many others; nothing is told to the store."""
@@ -176,14 +227,15 @@ class Home:
         """Commit an edge, apply the change, and give its version."""
         self.world.edges[viewer_id].add(author_id)
         version = self.ids.next()
-        await self.changes.apply(viewer_id, author_id, version, following=True)
+        await self.changes.apply(viewer_id, author_id, version, came=True)
         return version
 
     async def unfollow(self, viewer_id: int, author_id: int) -> int:
         """Remove an edge, apply the change, and give its version."""
         self.world.edges[viewer_id].discard(author_id)
         version = self.ids.next()
-        await self.changes.apply(viewer_id, author_id, version, following=False)
+        self.world.left_at[viewer_id][author_id] = version
+        await self.changes.apply(viewer_id, author_id, version, came=False)
         return version
 
     async def page(self, viewer_id: int, size: int = 20, before: int | None = None) -> tuple[list[int], int | None]:

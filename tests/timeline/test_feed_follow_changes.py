@@ -7,7 +7,7 @@ from meshkit.ids import first_id_at
 from tests.timeline.home import Home, fill
 from timeline_svc.feed import SETTLED_AFTER_MS
 from timeline_svc.packed import Entry
-from timeline_svc.redis_store import RedisTimelineStore, follow_changes_key
+from timeline_svc.redis_store import RedisTimelineStore, sources_key
 
 
 async def test_a_follow_brings_posts_and_an_unfollow_takes_them(home: Home) -> None:
@@ -57,12 +57,12 @@ async def test_a_read_settles_old_changes(home: Home, store: RedisTimelineStore,
     old, recent = first_id_at(now_ms() - SETTLED_AFTER_MS - 60_000), first_id_at(now_ms() - SETTLED_AFTER_MS + 600_000)
     for author, version in ((authors[0], old), (authors[1], recent)):
         home.world.edges[viewer].discard(author)
-        await store.note_follow(viewer, author, version, following=False)
+        await store.note_source(viewer, author, version, came=False)
         await store.push_home(Entry(home.commit(author), author), [viewer])
     expected = [post_id for post_id in reversed(ids) if home.world.posts[post_id].user_id == authors[2]]
     for _ in range(2):
         assert await home.page(viewer) == (expected, None)
-    assert await redis.hlen(follow_changes_key(viewer)) == 1
+    assert await redis.hlen(sources_key(viewer)) == 1
     left = (await store.read_home(viewer, None)).window
     assert left is not None
     assert set(left.author_ids) == {authors[1], authors[2]}

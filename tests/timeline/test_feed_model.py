@@ -15,7 +15,7 @@ from tests.timeline.home import Home, World
 from tests.timeline.servers import look_into, patient_store
 from timeline_svc import delivery, feed, pull, redis_store
 from timeline_svc.ports import TimelineStore
-from timeline_svc.redis_store import author_key, follow_changes_key, home_key
+from timeline_svc.redis_store import author_key, sources_key, home_key
 
 # So small that a short life crosses every boundary.
 HOME_CAP, AUTHOR_CAP = 9, 4
@@ -74,10 +74,10 @@ class CommunityMachine(RuleBasedStateMachine):
         if viewer != author:
             self.run(self.home.unfollow(self.users[viewer], self.users[author]))
 
-    @rule(who=st.sets(USERS, min_size=1), what=st.sampled_from([home_key, author_key, follow_changes_key, None]))
+    @rule(who=st.sets(USERS, min_size=1), what=st.sampled_from([home_key, author_key, sources_key, None]))
     def lose(self, who: set[int], what: Callable[[int], str] | None) -> None:
         """Lose some keys, or everything. Follow changes are only lost together with the timeline: nothing evicts them alone."""
-        everything = [home_key, author_key, follow_changes_key]
+        everything = [home_key, author_key, sources_key]
         kinds = everything if what is None else [home_key, what]
         for user in range(4) if what is None else who:
             self.run(self.redis.delete(*(kind(self.users[user]) for kind in kinds)))

@@ -1,12 +1,25 @@
--- Merges pulled entries into a timeline that exists. KEYS: the timeline, and for a home timeline the viewer's follow changes.
+-- Merges pulled entries into a timeline that exists. KEYS: the timeline, and for a home timeline its sources.
 -- ARGV: the entries (packed, ascending), the id from which on they are complete (8 bytes), the cap, and the generation of the timeline
--- that they make ready; the empty string when they are only some more, which fit any.
--- Entries of authors unfollowed meanwhile are dropped. Returns 0 when the timeline is missing, or another one than was begun.
+-- that they make ready; the empty string when they are only some more, which fit any. For a home timeline that is made ready also the
+-- marks of its pulled authors, and the authors who left the feed lately, each with the version of that change (8 and 8 bytes).
+-- Entries of authors who left are dropped. Returns 0 when the timeline is missing, or another one than was begun.
 local timeline = open(redis.call('GET', KEYS[1]) or '')
 local pulled, floor, cap, generation = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local ready = generation ~= ''
 if not timeline or (ready and generation ~= timeline.generation) then
   return 0
+end
+local record = ready and KEYS[2] and record_of(KEYS[2], timeline)
+if ready and KEYS[2] and not record then
+  return 0
+end
+if record then
+  for position = 1, #ARGV[5], MARK do
+    record = marked(record, string.sub(ARGV[5], position, position + 7), string.sub(ARGV[5], position + 8, position + MARK - 1))
+  end
+  for position = 1, #ARGV[6], 16 do
+    note(KEYS[2], string.sub(ARGV[6], position, position + 7), string.sub(ARGV[6], position + 8, position + 15), '1')
+  end
 end
 local live = string.sub(timeline.bytes, 1, timeline.count * PART)
 if compare(timeline.floor, 1, floor, 1) > 0 then
@@ -34,6 +47,12 @@ while left <= #live or right <= #pulled do
     right = right + PART
   end
 end
-local hidden = KEYS[2] and follow_changes(KEYS[2]) or {}
+local hidden = KEYS[2] and source_changes(KEYS[2]) or {}
+if record then
+  for author in pairs(hidden) do
+    record = unmarked(record, author)
+  end
+  redis.call('HSET', KEYS[2], RECORD, record)
+end
 write(KEYS[1], filter(table.concat(merged), hidden, floor), ready and READY or timeline.state, timeline.generation, floor, cap)
 return 1

@@ -1,6 +1,7 @@
--- What the scripts share: reading and writing packed timelines (the format stands in packed.py).
+-- What the scripts share: reading and writing packed timelines (the format stands in packed.py), and what stands beside them.
 -- Ids are compared as two 32-bit halves: Lua's numbers hold 53 bits, and its string comparison depends on the server's locale.
 local PART, SLACK, FORMAT, REBUILDING, READY = 16, 16, 1, 0, 1
+local RECORD, HEAD, MARK = 'record', 15, 12
 local EMPTY = string.rep('\0', PART)
 local TRAILER = '>BBBc3I2I4I4'
 
@@ -77,15 +78,65 @@ local function filter(entries, authors, floor)
   return table.concat(kept)
 end
 
--- The viewer's recently unfollowed authors (a set), and their follow changes as { author, version, hidden }.
-local function follow_changes(key)
+-- The authors who left the viewer's feed lately (a set), and all recent changes of its sources as { author, version, hidden }.
+local function source_changes(key)
   local hidden, changes = {}, {}
   local pairs_of = redis.call('HGETALL', key)
   for index = 1, #pairs_of, 2 do
     local author, value = pairs_of[index], pairs_of[index + 1]
-    local gone = string.sub(value, 9, 9) == '1'
-    hidden[author] = gone or nil
-    changes[#changes + 1] = { author = author, version = string.sub(value, 1, 8), hidden = gone }
+    if author ~= RECORD then
+      local gone = string.sub(value, 9, 9) == '1'
+      hidden[author] = gone or nil
+      changes[#changes + 1] = { author = author, version = string.sub(value, 1, 8), hidden = gone }
+    end
   end
   return hidden, changes
+end
+
+-- Notes a change of a source, unless a newer one is noted. Tells whether it did.
+local function note(key, author, version, gone)
+  local noted = redis.call('HGET', key, author)
+  if noted and compare(noted, 1, version, 1) > 0 then
+    return false
+  end
+  redis.call('HSET', key, author, version .. gone)
+  return true
+end
+
+-- The record beside a timeline (its format stands in sources.py); nil when it is missing, or of another generation.
+local function record_of(key, timeline)
+  local record = redis.call('HGET', key, RECORD)
+  if record and string.sub(record, 1, 3) == timeline.generation then
+    return record
+  end
+  return nil
+end
+
+-- Where an author's mark begins in a record; nil when there is none.
+local function mark_of(record, author)
+  for position = HEAD + 1, #record, MARK do
+    if string.sub(record, position, position + 7) == author then
+      return position
+    end
+  end
+  return nil
+end
+
+-- A record without an author's mark, and the turn (4 bytes) of that mark; nil when there was none.
+local function unmarked(record, author)
+  local position = mark_of(record, author)
+  if not position then
+    return record, nil
+  end
+  local turn = string.sub(record, position + 8, position + MARK - 1)
+  return string.sub(record, 1, position - 1) .. string.sub(record, position + MARK), turn
+end
+
+-- A record in which an author is marked, at this turn or a later one.
+local function marked(record, author, turn)
+  local others, earlier = unmarked(record, author)
+  if earlier and struct.unpack('>I4', earlier) > struct.unpack('>I4', turn) then
+    turn = earlier
+  end
+  return others .. author .. turn
 end

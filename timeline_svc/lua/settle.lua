@@ -1,7 +1,7 @@
--- Forgets follow changes so old that nothing sent before them can still arrive. KEYS: the viewer's follow changes, the viewer's timeline.
+-- Forgets changes of sources so old that nothing sent before them can still arrive. KEYS: the viewer's sources, the viewer's timeline.
 -- ARGV: changes with a version below this (8 bytes) are old, the cap.
--- What arrived late from an unfollowed author goes together with the note that hid it.
-local hidden, changes = follow_changes(KEYS[1])
+-- What arrived late from an author who left goes together with the note that hid it.
+local hidden, changes = source_changes(KEYS[1])
 local old = {}
 for _, change in ipairs(changes) do
   if compare(change.version, 1, ARGV[1], 1) < 0 then

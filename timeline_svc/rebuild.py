@@ -1,0 +1,33 @@
+"""Making a home timeline that is missing: by pull, while it already takes pushes."""
+
+from timeline_svc.ports import Graph, TimelineStore
+from timeline_svc.pull import Puller
+from timeline_svc.turns import Turns
+
+REBUILT_ENTRIES = 800
+
+
+class Rebuilder:
+    """Makes timelines. All that one is made of is asked for after it was begun, so that nothing is lost of what happens meanwhile.
+
+    What is published comes by push, by pull, or by both. Who is unfollowed, muted or blocked is hidden in what was begun; who was
+    shortly before is asked for, since posts may still be on their way. Who turns to pull is marked in what was begun, or is found.
+    """
+
+    def __init__(self, store: TimelineStore, puller: Puller, graph: Graph, turns: Turns) -> None:
+        self._store = store
+        self._puller = puller
+        self._graph = graph
+        self._turns = turns
+
+    async def rebuild(self, viewer_ids: list[int]) -> None:
+        """Make the timeline of one viewer. Raises UnavailableError."""
+        (viewer_id,) = viewer_ids
+        generation = await self._store.begin_home(viewer_id)
+        left = await self._graph.left(viewer_id)
+        followees = await self._graph.followees(viewer_id)
+        marks = await self._turns.of(followees)
+        entries = await self._puller.newest([*followees, viewer_id], before=None, need=REBUILT_ENTRIES)
+        floor = entries[-1].post_id if len(entries) == REBUILT_ENTRIES else 0
+        left = {author_id: version for author_id, version in left.items() if author_id not in set(followees)}
+        await self._store.complete_home(viewer_id, generation, entries[::-1], floor, marks=marks, left=left)
