@@ -17,7 +17,8 @@ from timeline_svc.pull import Puller, Recent
 from timeline_svc.pulled import PulledAuthors
 
 _SPARE = 15
-_NEAR = 200
+# A reader who comes so near to the end of a timeline will soon want what lies below.
+_NEAR = 400
 # So many pulled authors are read further down in the tables for each page; more, for many pages at once.
 _FEW = 20
 

@@ -10,9 +10,9 @@ from timeline_svc.ports import Graph, HomeWindow, TimelineStore
 from timeline_svc.pull import Puller
 from timeline_svc.segment import Segment
 
+# It takes about as long to find many entries as few: all followees are asked. So there are as many as followees, within bounds.
 SEGMENT_ENTRIES = 800
-# A reader who comes so near to the end will soon want what follows.
-_NEAR = 200
+MOST_SEGMENT_ENTRIES = 8_000
 
 Flights = SingleFlight[int, Segment]
 
@@ -40,7 +40,7 @@ class OlderPosts:
             if segment.floor == 0 or len(found) >= need:
                 break
             below = segment.floor
-        if segment.floor and len(found) < need + _NEAR:
+        if segment.floor and len(found) < max(need, len(segment.post_ids) // 2):
             self.look_ahead(viewer_id, stamp, found[need - 1], None)
         return found[:need]
 
@@ -60,8 +60,9 @@ class OlderPosts:
 
     async def _kept(self, viewer_id: int, stamp: bytes, below: int) -> Segment:
         authors = [*await self._graph.followees(viewer_id), viewer_id]
-        entries = await self._puller.newest(authors, before=below, need=SEGMENT_ENTRIES)
-        segment = Segment.of(stamp, below, entries, wanted=SEGMENT_ENTRIES)
+        wanted = min(max(SEGMENT_ENTRIES, len(authors)), MOST_SEGMENT_ENTRIES)
+        entries = await self._puller.newest(authors, before=below, need=wanted)
+        segment = Segment.of(stamp, below, entries, wanted=wanted)
         try:
             await self._store.keep_segment(viewer_id, segment)
         except UnavailableError:

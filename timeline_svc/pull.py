@@ -15,6 +15,7 @@ from timeline_svc.ports import Posts, TimelineStore
 
 RECENT_POSTS = 100
 _AUTHORS_PER_CALL = 500
+_POSTS_PER_CALL = 1_000
 _FEWEST_POSTS = 20
 _DEEPER = 4
 
@@ -39,7 +40,7 @@ class Puller:
         self._posts = posts
 
     async def newest(self, author_ids: Sequence[int], *, before: int | None, need: int, from_tables: bool = False) -> list[Entry]:
-        """Give the newest `need` (1 to 1,000) entries of authors below an id, newest first; fewer only at the very end.
+        """Give the newest `need` (at least 1) entries of authors below an id, newest first; fewer only at the very end.
 
         `from_tables` passes the store by, which is known to be away.
 
@@ -96,13 +97,22 @@ class Puller:
         return recent if recent.floor <= floor else (await self.from_tables([author_id], before=None, limit=limit))[author_id]
 
     async def from_tables(self, author_ids: Sequence[int], *, before: int | None, limit: int) -> dict[int, Recent]:
-        """Give each author's newest `limit` (at most 1,000) posts below an id. Raises UnavailableError."""
+        """Give each author's newest `limit` posts below an id. Raises UnavailableError."""
         recent: dict[int, Recent] = {}
         for start in range(0, len(author_ids), _AUTHORS_PER_CALL):
             part = author_ids[start : start + _AUTHORS_PER_CALL]
-            for author, ids in (await self._posts.by_authors(part, before=before, limit=limit)).items():
-                recent[author] = Recent(ids[::-1], 0 if len(ids) < limit else ids[-1])
+            for author, ids in (await self._posts.by_authors(part, before=before, limit=min(limit, _POSTS_PER_CALL))).items():
+                all_ids = [*ids, *await self._further(author, ids, limit)] if len(ids) == _POSTS_PER_CALL < limit else ids
+                recent[author] = Recent(all_ids[::-1], 0 if len(all_ids) < limit else all_ids[-1])
         return recent
+
+    async def _further(self, author_id: int, ids: Sequence[int], limit: int) -> list[int]:
+        """Go on after an author's first thousand posts."""
+        further: list[int] = []
+        while len(ids) == _POSTS_PER_CALL and len(further) + _POSTS_PER_CALL < limit:
+            ids = (await self._posts.by_authors([author_id], before=ids[-1], limit=_POSTS_PER_CALL))[author_id]
+            further += ids
+        return further[: limit - _POSTS_PER_CALL]
 
 
 async def _or_none(of_store: Awaitable[Result]) -> Result | None:
