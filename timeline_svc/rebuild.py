@@ -29,5 +29,5 @@ class Rebuilder:
         marks = await self._turns.of(followees)
         entries = await self._puller.newest([*followees, viewer_id], before=None, need=REBUILT_ENTRIES)
         floor = entries[-1].post_id if len(entries) == REBUILT_ENTRIES else 0
-        left = {author_id: version for author_id, version in left.items() if author_id not in set(followees)}
-        await self._store.complete_home(viewer_id, generation, entries[::-1], floor, marks=marks, left=left)
+        gone = {author_id: left[author_id] for author_id in left.keys() - set(followees)}
+        await self._store.complete_home(viewer_id, generation, entries[::-1], floor, marks=marks, left=gone)
