@@ -36,7 +36,7 @@ async def main() -> None:
     entries = [Entry(ids.next(), 1 + number % _AUTHORS) for number in range(ENTRIES)]
     with tempfile.TemporaryDirectory() as folder:
         async with private_valkey(Path(folder)) as url, Redis.from_url(url) as redis, open_redis(url) as store:
-            await store.complete_home(_VIEWER, await store.begin_home(_VIEWER), [], 0)
+            await store.complete_home(_VIEWER, await store.begin_home(_VIEWER), [], 0, marks={}, left={})
             most = 0
             for entry in entries:
                 await store.push_home(entry, [_VIEWER])
