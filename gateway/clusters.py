@@ -62,8 +62,9 @@ def _cluster(name: str, address: str, settings: GatewaySettings) -> Json:
         # What a name stands for is looked up every few seconds, and called as one process each.
         "type": "STATIC" if found[0].version else "STRICT_DNS",
         "lb_policy": "LEAST_REQUEST",
-        # While nobody is healthy all are tried: what a health check says may be late. Otherwise only the healthy are.
-        "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
+        # While nobody is healthy all are tried: what a health check says may be late. Otherwise only the healthy are. Each change
+        # counts at once; by default one that follows another within a second would wait for that second to end.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 1}, "update_merge_window": seconds(0)},
         "connect_timeout": seconds(settings.connect_timeout),
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
         "circuit_breakers": {"thresholds": [_bounds(settings)]},

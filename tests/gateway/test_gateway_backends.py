@@ -6,7 +6,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -114,6 +114,37 @@ class Load:
         await until(so_many)
 
 
+@dataclass(slots=True)
+class Gate:
+    """A way to a process. When it is shut, who is in stays, and who comes is turned away, after the connection was made."""
+
+    process: str
+    turned_away: int = 0
+    shut: bool = False
+
+    @asynccontextmanager
+    async def opened(self) -> AsyncIterator[str]:
+        """Give the gate's address during the block."""
+        async with await asyncio.start_server(self._come, "127.0.0.1") as server:
+            host, port = server.sockets[0].getsockname()
+            yield f"{host}:{port}"
+
+    async def _come(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.shut:
+            self.turned_away += 1
+            writer.close()
+            return
+        host, _, port = self.process.rpartition(":")
+        there_reader, there_writer = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(self._carry(reader, there_writer), self._carry(there_reader, writer))
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.close()
+
+
 def starter(common: Common, tmp_path: Path, **settings: object) -> Callable[[str], AbstractAsyncContextManager[Child]]:
     """Give a way to start a backend at an address, again and again."""
     numbers = itertools.count()
@@ -192,6 +223,19 @@ async def test_a_frozen_backend_fails_no_read(common: Common, addresses: list[st
         finally:
             os.kill(one.pid, signal.SIGCONT)
     assert {answer.body["user_id"] for answer in answers} == {str(two.pid)}
+
+
+async def test_a_read_that_one_process_drops_is_answered_by_the_other(common: Common, tmp_path: Path) -> None:
+    """A process that drops each call, though its health says nothing of it, costs no read, however busy the other process is."""
+    mesh, busy = MeshSettings.model_validate(common), Seen(2, before=partial(asyncio.sleep, 0.01))
+    async with backend(mesh, ANY_PORT, Seen(1)) as one, backend(mesh, ANY_PORT, busy) as two:
+        gate = Gate(one)
+        async with gate.opened() as dropping, front(common, tmp_path, [dropping, two]) as rest:
+            gate.shut = True
+            # Few at a time: five failures in a row would have the process left alone.
+            answers = [await asyncio.gather(*(rest.call("GET", "/v1/posts/5") for _ in range(4))) for _ in range(100)]
+    assert Counter(answer.status for some in answers for answer in some) == {200: 400}
+    assert gate.turned_away > 50
 
 
 async def test_what_a_service_answers_is_final(common: Common, tmp_path: Path) -> None:

@@ -5,9 +5,12 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from redis.asyncio import Redis
+
+from tests.mesh.conftest import eventually
 
 FEEDMESH = (sys.executable, "-m", "cli")
 
@@ -57,12 +60,10 @@ async def journal_has(folder: Path, answer: str, count: int = 200) -> None:
     """Wait until so many answers of a kind are noted."""
     journal = folder / "seed" / "journal.jsonl"
 
-    def noted() -> int:
-        return journal.read_text().count(answer) if journal.exists() else 0
+    def noted() -> bool:
+        return journal.exists() and journal.read_text().count(answer) >= count
 
-    async with asyncio.timeout(120):
-        while await asyncio.to_thread(noted) < count:
-            pass
+    await eventually(partial(asyncio.to_thread, noted), seconds=120)
 
 
 async def flush(lines: list[str]) -> None:

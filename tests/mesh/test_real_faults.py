@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,10 @@ def broker(pid: int, folder: Path) -> int:
     return next(child for child in found if place in Path(f"/proc/{child}/environ").read_bytes())
 
 
+async def _ended(pid: int) -> bool:
+    return not await asyncio.to_thread(Path(f"/proc/{pid}").exists)
+
+
 @asynccontextmanager
 async def broker_down(folder: Path) -> AsyncIterator[None]:
     """Stop a mesh's RabbitMQ for the length of a block: it is started again and again, and refuses its configuration."""
@@ -48,9 +53,7 @@ async def broker_down(folder: Path) -> AsyncIterator[None]:
         # Asked, not killed: a queue that was made a moment ago would not survive that.
         running = broker(os.getpid(), folder)
         os.kill(running, signal.SIGTERM)
-        async with asyncio.timeout(60):
-            while await asyncio.to_thread(Path(f"/proc/{running}").exists):
-                pass
+        await eventually(partial(_ended, running), seconds=60)
         yield
     finally:
         settings.write_text(good)
