@@ -17,8 +17,16 @@ help: ## Show what can be made
 run: .venv/run.stamp engines-$(ENGINES) ## Start the whole mesh; the first line is its address. ENGINES=real for RabbitMQ and DynamoDB
 	@$(BIN)/feedmesh up --engines $(ENGINES) $(ARGS)
 
+# Tests of a whole mesh promise times, and so have the machine to themselves.
+WHOLE_MESH := tests/mesh tests/chaos
+
 test: .venv/dev.stamp engines-real ## Run every test on every engine; ARGS="-k name" for some
+ifeq ($(strip $(ARGS)),)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(WHOLE_MESH:%=--ignore=%)
+	$(BIN)/python -m pytest $(WHOLE_MESH)
+else
 	$(BIN)/python -m pytest $(ARGS)
+endif
 
 test-dynamodb-local: .venv/dev.stamp ## Run the table tests on AWS's own DynamoDB Local too; needs Java 17 and Maven
 	FEEDMESH_TEST_DYNAMODB=local $(BIN)/python -m pytest tests/contract -k "table" $(ARGS)
