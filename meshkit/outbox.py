@@ -25,6 +25,8 @@ __all__ = ["Event", "Outbox"]
 
 _DRAIN_SECONDS = 5.0
 _STALLED_SECONDS = 2.0  # what does not get on for so long waits for a service that is away
+_DELIVER_SECONDS = 2.0
+_NOT_PUBLISHED = (UnroutableError, DeadLetteredError, OverloadedError, UnavailableError)
 _log = structlog.get_logger(__name__)
 
 
@@ -95,6 +97,21 @@ class Outbox:
                 self._under_way.add(event.event_id)
                 waiting.put_nowait(event)
 
+    async def deliver(self, event: Event) -> None:
+        """Publish a committed event while its caller waits, instead of `send`. What fails is left to the sweeper.
+
+        Raises:
+            UnavailableError: it may not be published; known within 2 seconds.
+            OverloadedError, UnroutableError, DeadLetteredError: it is not, as the queue says.
+
+        """
+        self._under_way.add(event.event_id)
+        try:
+            async with asyncio.timeout(_DELIVER_SECONDS):
+                await self._publish(event)
+        except TimeoutError as error:
+            raise UnavailableError("the broker did not confirm in time; try again", reason="QUEUE_UNAVAILABLE") from error
+
     async def offer(self, event: Event, until: float) -> bool:
         """Take an event that the sweeper found, if there is room until a moment of the loop's clock."""
         if event.event_id in self._under_way:
@@ -141,16 +158,21 @@ class Outbox:
 
     async def _send_all(self, waiting: asyncio.Queue[Event]) -> NoReturn:
         while True:
-            event = await waiting.get()
-            try:
-                with continued(event.traceparent):
-                    await self._queue.publish(event.topic, event.body, mandatory=not event.broadcast)
-            except (UnroutableError, DeadLetteredError, OverloadedError, UnavailableError) as error:
+            with contextlib.suppress(*_NOT_PUBLISHED):
+                await self._publish(await waiting.get())
+
+    async def _publish(self, event: Event) -> None:
+        """Publish an event and have it removed, or raise why it stays."""
+        try:
+            with continued(event.traceparent):
+                await self._queue.publish(event.topic, event.body, mandatory=not event.broadcast)
+        except BaseException as error:
+            if isinstance(error, _NOT_PUBLISHED):
                 self._failed(event, error)
-                self._settle(event.event_id)
-            else:
-                self._sent.put_nowait(event.key)
-                self._succeeded(event)
+            self._settle(event.event_id)
+            raise
+        self._sent.put_nowait(event.key)
+        self._succeeded(event)
 
     def _settle(self, event_id: int) -> None:
         self._under_way.discard(event_id)

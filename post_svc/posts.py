@@ -6,7 +6,7 @@ import msgspec
 
 from meshkit.ids import id_bytes, id_from
 from meshkit.table.port import AtVersion, Delete, Existence, Item, Key, Operation, Put, Table
-from post_svc.domain import Draft, Post
+from post_svc.domain import Delivery, Draft, Post
 
 
 class _PostRow(msgspec.Struct, array_like=True):
@@ -16,6 +16,7 @@ class _PostRow(msgspec.Struct, array_like=True):
     version: int
     updated_ms: int
     deleted: bool
+    delivery: int = Delivery.PUSH  # rows of the first releases have none
 
 
 class PostRepository:
@@ -61,14 +62,15 @@ class PostRepository:
 def encode_post(post: Post) -> bytes:
     """Encode what of a post its id does not tell."""
     draft = post.draft
-    row = _PostRow(post.author_id, draft.content, draft.media, post.version, post.updated_ms, post.deleted)
+    row = _PostRow(post.author_id, draft.content, draft.media, post.version, post.updated_ms, post.deleted, post.delivery)
     return msgspec.msgpack.encode(row)
 
 
 def decode_post(post_id: int, value: bytes) -> Post:
     """Decode what `encode_post` made."""
     row = msgspec.msgpack.decode(value, type=_PostRow)
-    return Post(post_id, row.author_id, Draft(row.content, row.media), row.version, row.updated_ms, row.deleted)
+    draft, delivery = Draft(row.content, row.media), Delivery(row.delivery)
+    return Post(post_id, row.author_id, draft, row.version, row.updated_ms, row.deleted, delivery)
 
 
 def _decode(item: Item) -> Post:

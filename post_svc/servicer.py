@@ -3,7 +3,17 @@
 from typing import Any
 
 import grpc
-from feed.post.v1 import media_pb2, media_service_pb2, media_service_pb2_grpc, post_pb2, post_service_pb2, post_service_pb2_grpc
+from feed.post.v1 import (
+    delivery_pb2,
+    delivery_service_pb2,
+    delivery_service_pb2_grpc,
+    media_pb2,
+    media_service_pb2,
+    media_service_pb2_grpc,
+    post_pb2,
+    post_service_pb2,
+    post_service_pb2_grpc,
+)
 
 from meshkit.errors import invalid_field
 from meshkit.ids import id_bytes, id_from, time_ms_of
@@ -11,13 +21,16 @@ from meshkit.media.port import Stored
 from meshkit.paging import PageTokens, page_size
 from meshkit.rpc.convert import masked_fields, request_id, timestamp
 from meshkit.rpc.edge import caller
-from post_svc.domain import Edit, Post
+from post_svc.delivery_service import DeliveryService
+from post_svc.domain import AuthorDelivery, Delivery, Edit, Post
 from post_svc.media import Media
 from post_svc.media_service import Announced, MediaService
+from post_svc.reading import PostReader
 from post_svc.service import PostService
 
 _MAX_ENTRIES = 1_000
 _DEFAULT_ENTRIES = 100
+_MAX_AUTHORS = 1_000
 _EDITABLE = ("content", "media_urls")
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -26,8 +39,9 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class PostServicer(post_service_pb2_grpc.PostServiceServicer):
     """feed.post.v1.PostService."""
 
-    def __init__(self, posts: PostService, tokens: PageTokens) -> None:
+    def __init__(self, posts: PostService, reader: PostReader, tokens: PageTokens) -> None:
         self._posts = posts
+        self._reader = reader
         self._tokens = tokens
 
     async def CreatePost(
@@ -39,7 +53,8 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
         return post_service_pb2.CreatePostResponse(post=self._post(post))
 
     async def GetPost(self, request: post_service_pb2.GetPostRequest, context: Context) -> post_service_pb2.GetPostResponse:
-        return post_service_pb2.GetPostResponse(post=self._post(await self._posts.get(request.post_id)))
+        post = await self._reader.get(caller().user_id, request.post_id)
+        return post_service_pb2.GetPostResponse(post=self._post(post))
 
     async def UpdatePost(
         self, request: post_service_pb2.UpdatePostRequest, context: Context
@@ -59,9 +74,10 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
     async def ListUserPosts(
         self, request: post_service_pb2.ListUserPostsRequest, context: Context
     ) -> post_service_pb2.ListUserPostsResponse:
-        scope = f"posts/{request.user_id}/by/{caller().user_id}"
+        viewer_id, author_id, size = caller().user_id, request.user_id, page_size(request.page_size)
+        scope = f"posts/{author_id}/by/{viewer_id}"
         last = self._tokens.open(scope, request.page_token)
-        page = await self._posts.page_by_author(request.user_id, page_size(request.page_size), id_from(last) if last else None)
+        page = await self._reader.page_by_author(viewer_id, author_id, size, id_from(last) if last else None)
         return post_service_pb2.ListUserPostsResponse(
             posts=map(self._post, page.posts), next_page_token=self._tokens.sign(scope, id_bytes(page.last)) if page.last else ""
         )
@@ -69,13 +85,21 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
     async def LookupPosts(
         self, request: post_service_pb2.LookupPostsRequest, context: Context
     ) -> post_service_pb2.LookupPostsResponse:
-        return post_service_pb2.LookupPostsResponse(posts=map(self._post, await self._posts.lookup(request.post_ids)))
+        return post_service_pb2.LookupPostsResponse(posts=map(self._post, await self._reader.lookup(request.post_ids)))
+
+    async def DescribePost(
+        self, request: post_service_pb2.DescribePostRequest, context: Context
+    ) -> post_service_pb2.DescribePostResponse:
+        post = await self._reader.describe(request.post_id)
+        return post_service_pb2.DescribePostResponse(
+            author_id=post.author_id, delivery=_delivery(post.delivery), deleted=post.deleted
+        )
 
     async def ListAuthorEntries(
         self, request: post_service_pb2.ListAuthorEntriesRequest, context: Context
     ) -> post_service_pb2.ListAuthorEntriesResponse:
         limit = min(request.limit or _DEFAULT_ENTRIES, _MAX_ENTRIES)
-        entries = await self._posts.author_entries(request.author_ids, before=request.before_post_id or None, limit=limit)
+        entries = await self._reader.author_entries(request.author_ids, before=request.before_post_id or None, limit=limit)
         return post_service_pb2.ListAuthorEntriesResponse(
             authors=[
                 post_service_pb2.AuthorEntries(author_id=author_id, post_ids=ids)
@@ -93,6 +117,38 @@ class PostServicer(post_service_pb2_grpc.PostServiceServicer):
             update_time=timestamp(post.updated_ms),
             version=post.version,
         )
+
+
+class DeliveryServicer(delivery_service_pb2_grpc.DeliveryServiceServicer):
+    """feed.post.v1.DeliveryService."""
+
+    def __init__(self, deliveries: DeliveryService) -> None:
+        self._deliveries = deliveries
+
+    async def GetAuthorDelivery(
+        self, request: delivery_service_pb2.GetAuthorDeliveryRequest, context: Context
+    ) -> delivery_service_pb2.GetAuthorDeliveryResponse:
+        author = await self._deliveries.get(request.author_id)
+        return delivery_service_pb2.GetAuthorDeliveryResponse(delivery=_author(author))
+
+    async def SetAuthorDelivery(
+        self, request: delivery_service_pb2.SetAuthorDeliveryRequest, context: Context
+    ) -> delivery_service_pb2.SetAuthorDeliveryResponse:
+        author = await self._deliveries.set(request.author_id, _wish(request), force=request.force)
+        return delivery_service_pb2.SetAuthorDeliveryResponse(delivery=_author(author))
+
+    async def FinishTurn(
+        self, request: delivery_service_pb2.FinishTurnRequest, context: Context
+    ) -> delivery_service_pb2.FinishTurnResponse:
+        await self._deliveries.finish(request.author_id, request.turn)
+        return delivery_service_pb2.FinishTurnResponse()
+
+    async def ListAuthorDeliveries(
+        self, request: delivery_service_pb2.ListAuthorDeliveriesRequest, context: Context
+    ) -> delivery_service_pb2.ListAuthorDeliveriesResponse:
+        limit = min(request.limit or _MAX_AUTHORS, _MAX_AUTHORS)
+        authors = await self._deliveries.turned_after(request.after_turn, limit)
+        return delivery_service_pb2.ListAuthorDeliveriesResponse(deliveries=map(_author, authors))
 
 
 class MediaServicer(media_service_pb2_grpc.MediaServiceServicer):
@@ -135,6 +191,28 @@ def _upload(announced: Announced) -> media_pb2.Upload | None:
     if not (upload := announced.upload):
         return None
     return media_pb2.Upload(method="PUT", url=upload.url, headers=upload.headers, expire_time=timestamp(announced.expires_ms))
+
+
+def _wish(request: delivery_service_pb2.SetAuthorDeliveryRequest) -> Delivery | None:
+    if request.delivery == delivery_pb2.DELIVERY_UNSPECIFIED and request.force:
+        return None
+    if request.delivery not in (delivery_pb2.DELIVERY_PUSH, delivery_pb2.DELIVERY_PULL):
+        raise invalid_field("delivery", "must be PUSH or PULL, or unspecified to end a force")
+    return Delivery(request.delivery)
+
+
+def _author(author: AuthorDelivery) -> delivery_pb2.AuthorDelivery:
+    return delivery_pb2.AuthorDelivery(
+        author_id=author.author_id,
+        delivery=_delivery(author.delivery),
+        turn=author.turn,
+        turn_time=timestamp(author.turn_ms) if author.turn else None,
+        forced=author.forced,
+    )
+
+
+def _delivery(delivery: Delivery) -> delivery_pb2.Delivery.ValueType:
+    return delivery_pb2.Delivery.ValueType(delivery)
 
 
 def _edit(request: post_service_pb2.UpdatePostRequest) -> Edit:

@@ -3,6 +3,7 @@
 from pydantic import Field
 
 from meshkit.media.settings import MediaSettings
+from meshkit.rpc.addresses import Address
 
 
 class PostSettings(MediaSettings):
@@ -12,6 +13,7 @@ class PostSettings(MediaSettings):
     post_table: str = Field(
         default="", repr=False, description="sqlite:///… or dynamodb://…; its own; default: posts.db in the data folder"
     )
+    graph_address: Address = "127.0.0.1:50051"
     outbox_limit: int = Field(default=1_000_000, ge=1, description="events that may wait to be sent; more writes are refused")
 
     @property

@@ -8,11 +8,9 @@ import aiormq
 from aiormq import spec
 from aiormq.abc import AbstractChannel
 
-_CHECK_SECONDS = 5.0
 
-
-async def watch(channel: AbstractChannel, check: Callable[[], Awaitable[None]]) -> NoReturn:
-    """Check every 5 seconds, and raise why the channel ended, that the broker cancelled a consumer of it, or what a check raised.
+async def watch(channel: AbstractChannel, check: Callable[[], Awaitable[None]], *, every_seconds: float = 5.0) -> NoReturn:
+    """Check now and then, and raise why the channel ended, that the broker cancelled a consumer of it, or what a check raised.
 
     A deleted queue cancels its consumer. A deleted exchange takes the bindings with it, and tells nobody.
     """
@@ -25,7 +23,7 @@ async def watch(channel: AbstractChannel, check: Callable[[], Awaitable[None]]) 
     waiting = asyncio.ensure_future(cancelled.wait())
     try:
         while True:
-            await asyncio.wait((waiting, channel.closing), timeout=_CHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((waiting, channel.closing), timeout=every_seconds, return_when=asyncio.FIRST_COMPLETED)
             if channel.is_closed:
                 await channel.closing
             if cancelled.is_set():

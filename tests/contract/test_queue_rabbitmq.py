@@ -393,6 +393,48 @@ async def test_a_silent_connection_is_noticed_in_one_heartbeat(proxy: Proxy, pre
         proxy.flows.set()
 
 
+async def test_a_listener_that_is_cut_off_is_told_within_a_second(rabbitmq: Server, proxy: Proxy, prefix: str) -> None:
+    """A broadcast that the broker confirmed is heard, or known to be missed a second later, though no connection has ended."""
+    heard, missed = Inbox(), asyncio.Event()
+    await proxy.open()
+    async with (
+        open_rabbitmq(proxy.url, prefix=prefix) as queue,
+        open_rabbitmq(rabbitmq.url, prefix=prefix) as other,
+        queue.listen(["topic"], heard, missed=missed.set),
+    ):
+        proxy.flows.clear()
+        for body in (b"1", b"2", b"3"):
+            await other.publish("topic", body, mandatory=False)
+            missed.clear()
+            await asyncio.wait_for(missed.wait(), 1.5)
+        assert heard.bodies == []
+        proxy.flows.set()
+        await heard.has(3)
+
+
+async def test_a_listener_that_hears_is_not_told_that_it_misses(proxy: Proxy, prefix: str) -> None:
+    """While messages come through, from the beginning and again after a time without, nothing is said to be missed."""
+    misses: list[int] = []  # how much had been heard by then
+
+    async def hears_for_seconds() -> bool:
+        return proxy.sent.count(ACK) >= (misses[-1] if misses else 0) + 6  # of its own, several a second
+
+    async def misses_some() -> bool:
+        return len(misses) >= 3
+
+    await proxy.open()
+    async with (
+        open_rabbitmq(proxy.url, prefix=prefix) as queue,
+        queue.listen(["topic"], Inbox(), missed=lambda: misses.append(proxy.sent.count(ACK))),
+    ):
+        for _ in range(2):
+            await until(hears_for_seconds)
+            proxy.flows.clear()
+            misses.clear()
+            await until(misses_some)
+            proxy.flows.set()
+
+
 async def test_nothing_is_written_while_the_broker_is_short_of_memory(rabbitmq: Server, proxy: Proxy, prefix: str) -> None:
     """A blocked connection takes no tries of a message, which would all be delivered later; it goes on when it is unblocked."""
     inbox = Inbox()

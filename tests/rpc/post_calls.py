@@ -1,15 +1,19 @@
 """The calls of the post service that several test modules make."""
 
+from __future__ import annotations  # the asynchronous stubs have types of their own only for type checkers
+
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from feed.post.v1 import post_pb2
+from feed.post.v1 import delivery_pb2, delivery_service_pb2_grpc, post_pb2
+from feed.post.v1 import delivery_service_pb2 as delivery
 from feed.post.v1 import post_service_pb2 as pb
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from tests.rpc.client import Stubs, Tokens, pages
 
 Post = post_pb2.Post
+Author = delivery_pb2.AuthorDelivery
 
 
 class Posts:
@@ -67,3 +71,37 @@ class Posts:
         request = pb.ListAuthorEntriesRequest(author_ids=authors, before_post_id=before, limit=limit)
         answer = await self.stubs.posts.ListAuthorEntries(request, metadata=self.tokens.service())
         return [(author.author_id, list(author.post_ids)) for author in answer.authors]
+
+    async def describe(self, post_id: int) -> pb.DescribePostResponse:
+        """Tell what a post is to feeds, as a service asks."""
+        request = pb.DescribePostRequest(post_id=post_id)
+        return await self.stubs.posts.DescribePost(request, metadata=self.tokens.service())
+
+
+class Deliveries:
+    """How authors' posts get into feeds, as services and operators ask and decide."""
+
+    def __init__(self, connected: Stubs, tokens: Tokens) -> None:
+        stub: delivery_service_pb2_grpc.DeliveryServiceAsyncStub = delivery_service_pb2_grpc.DeliveryServiceStub(connected.channel)
+        self._stub = stub
+        self._tokens = tokens
+
+    async def get(self, author: int) -> Author:
+        """Give an author's delivery."""
+        request = delivery.GetAuthorDeliveryRequest(author_id=author)
+        return (await self._stub.GetAuthorDelivery(request, metadata=self._tokens.service())).delivery
+
+    async def set(self, author: int, wish: delivery_pb2.Delivery.ValueType, *, force: bool = False) -> Author:
+        """Turn an author."""
+        request = delivery.SetAuthorDeliveryRequest(author_id=author, delivery=wish, force=force)
+        return (await self._stub.SetAuthorDelivery(request, metadata=self._tokens.service())).delivery
+
+    async def finish(self, author: int, turn: int) -> None:
+        """Tell that timelines are marked."""
+        request = delivery.FinishTurnRequest(author_id=author, turn=turn)
+        await self._stub.FinishTurn(request, metadata=self._tokens.service())
+
+    async def turned(self, after: int = 0, limit: int = 0) -> list[Author]:
+        """Give who turned after a turn."""
+        request = delivery.ListAuthorDeliveriesRequest(after_turn=after, limit=limit)
+        return list((await self._stub.ListAuthorDeliveries(request, metadata=self._tokens.service())).deliveries)

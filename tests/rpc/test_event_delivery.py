@@ -29,6 +29,7 @@ from post_svc.attachments import Attachments
 from post_svc.events import encode
 from post_svc.media_rows import MediaRepository
 from post_svc.posts import PostRepository
+from post_svc.reading import PostReader
 from post_svc.service import PostService
 from post_svc.servicer import PostServicer
 from tests.rpc.client import PATIENCE, Tokens, post_settings, stubs, until
@@ -40,6 +41,14 @@ ADA = 11
 Common = dict[str, object]
 
 
+class Nobody:
+    """Whom these tests have for readers."""
+
+    async def can_view(self, viewer_id: int, author_id: int) -> bool:
+        """Show nothing of others."""
+        raise AssertionError(f"{viewer_id} reads {author_id}")
+
+
 @asynccontextmanager
 async def quick_service(
     common: Common, queue: MemoryQueue, tokens: Tokens, *, sweep_age: float = 0
@@ -49,7 +58,8 @@ async def quick_service(
     async with open_sqlite(settings.data_dir / "posts.db") as table:
         outbox = Outbox(table, queue, sweep_seconds=0.01, sweep_age=sweep_age)
         attachments = Attachments(MediaRepository(table), "https://media.test")
-        servicer = PostServicer(PostService(table, IdGenerator(1), outbox, encode, attachments), settings.page_tokens())
+        written = PostService(table, IdGenerator(1), outbox, encode, attachments)
+        servicer = PostServicer(written, PostReader(PostRepository(table), Nobody()), settings.page_tokens())
         register = partial(post_service_pb2_grpc.add_PostServiceServicer_to_server, servicer)
         listen = settings.listen(settings.post_listen)
         async with (

@@ -29,7 +29,20 @@ from tests.rpc.client import Metadata, Stubs, Tokens, raw, refused
 CODE = grpc.StatusCode
 USER = 7
 PUBLIC = {"CreateUser"}
-INTERNAL = {"ListFollowerRange", "ListFolloweeIds", "LookupPosts", "ListAuthorEntries"}
+INTERNAL = {
+    "ListFollowerRange",
+    "ListFolloweeIds",
+    "ListLeftAuthors",
+    "ListVisibleAuthors",
+    "GetRelation",
+    "LookupPosts",
+    "DescribePost",
+    "ListAuthorEntries",
+    "GetAuthorDelivery",
+    "SetAuthorDelivery",
+    "FinishTurn",
+    "ListAuthorDeliveries",
+}
 METHODS = [method for service in (*graph.DESCRIPTORS, *post.DESCRIPTORS) for method in service.methods]
 
 

@@ -161,7 +161,7 @@ async def test_the_public_url_may_change(common: dict[str, object], queue: Memor
         stubs(address) as connected,
     ):
         posts, moved = Posts(connected, tokens), url.replace(media_url, "https://cdn.example/a")
-        for found in (await posts.get(made.post_id), *await posts.lookup(made.post_id)):
+        for found in (await posts.get(made.post_id, ADA), *await posts.lookup(made.post_id)):
             assert list(found.media_urls) == [moved]
         assert list((await posts.create(ADA, "text", [url], request_id="r-1")).media_urls) == [moved]
         assert list((await posts.create(ADA, "text", [moved])).media_urls) == [moved]

@@ -73,7 +73,7 @@ def test_all_of_unicode_is_kept_exactly(alphabet_service: tuple[asyncio.Runner, 
     runner, posts = alphabet_service
 
     async def there_and_back() -> str:
-        return (await posts.get((await posts.create(ADA, content)).post_id)).content
+        return (await posts.get((await posts.create(ADA, content)).post_id, ADA)).content
 
     assert runner.run(there_and_back()) == content
 
@@ -230,5 +230,5 @@ async def test_posts_outlive_a_restart(common: dict[str, object], queue: MemoryQ
         await posts.delete(ADA, gone.post_id)
     async with post.running(post_settings(common), queue) as address, stubs(address) as connected:
         posts = Posts(connected, tokens)
-        assert await posts.get(kept.post_id) == kept
+        assert await posts.get(kept.post_id, ADA) == kept
         assert [each.post_id for each in (await posts.by_author(ADA, ADA)).posts] == [kept.post_id]

@@ -23,6 +23,8 @@ from meshkit.table.sqlite import open_sqlite
 from post_svc.attachments import Attachments
 from post_svc.events import encode
 from post_svc.media_rows import MediaRepository
+from post_svc.posts import PostRepository
+from post_svc.reading import PostReader
 from post_svc.service import PostService
 from post_svc.servicer import PostServicer
 from tests.rpc.client import (
@@ -53,6 +55,14 @@ Status = health_pb2.HealthCheckResponse
 def table_file(tmp_path: Path) -> Path:
     """Give the file of the post service's table."""
     return tmp_path / "data" / "posts.db"
+
+
+class Nobody:
+    """Whom these tests have for readers."""
+
+    async def can_view(self, viewer_id: int, author_id: int) -> bool:
+        """Show nothing of others."""
+        raise AssertionError(f"{viewer_id} reads {author_id}")
 
 
 class Stoppable:
@@ -108,7 +118,8 @@ async def test_a_call_without_a_deadline_has_one_too(common: Common, tokens: Tok
     async with MemoryQueue() as queue, open_sqlite(table_file) as table:
         attachments = Attachments(MediaRepository(table), "https://media.test")
         service = PostService(table, IdGenerator(1), Outbox(table, queue), encode, attachments)
-        post_service_pb2_grpc.add_PostServiceServicer_to_server(PostServicer(service, settings.page_tokens()), server)
+        reader = PostReader(PostRepository(table), Nobody())
+        post_service_pb2_grpc.add_PostServiceServicer_to_server(PostServicer(service, reader, settings.page_tokens()), server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         try:
@@ -217,7 +228,7 @@ async def test_a_stopping_service_finishes_what_runs(common: Common, tokens: Tok
                 made = await last
         await service.stopped()
     async with stoppable(common) as service, stubs(service.address) as connected:
-        assert await Posts(connected, tokens).get(made.post_id) == made
+        assert await Posts(connected, tokens).get(made.post_id, ADA) == made
 
 
 async def test_a_stopping_service_says_so_before_it_refuses(common: Common, tokens: Tokens) -> None:
@@ -248,7 +259,7 @@ async def test_reflection_is_there_when_switched_on(common: Common) -> None:
     """With the setting, anybody may ask for the contract; it lists the services, health and reflection itself."""
     async with stoppable(common, reflection=True) as service:
         names = await reflected(service.address)
-    ours = {"feed.post.v1.PostService", "feed.post.v1.MediaService"}
+    ours = {"feed.post.v1.PostService", "feed.post.v1.DeliveryService", "feed.post.v1.MediaService"}
     assert names == {*ours, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
 
 

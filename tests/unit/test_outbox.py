@@ -447,6 +447,53 @@ async def test_a_stop_does_not_wait_for_what_the_sweeper_had_in_its_hands(table:
     assert await outbox.waiting_count() == 8
 
 
+async def test_what_is_delivered_is_published_and_removed(table: Table, queue: MemoryQueue) -> None:
+    """A delivery returns when the event is published, once; then its row goes, and no row need be there at all."""
+    seen, outbox = Seen(), Outbox(table, queue, sweep_seconds=0.001, sweep_age=0.5)
+    made = events(3)
+    await commit(table, made[:2])
+    async with queue.work("work", [TOPIC], seen, concurrency=1), background(outbox.run()):
+        for event in made:
+            await outbox.deliver(event)
+            assert seen.bodies[-1] == event.body
+        await emptied(outbox)
+    assert seen.bodies == [event.body for event in made]
+
+
+async def test_what_cannot_be_delivered_is_swept(table: Table, queue: MemoryQueue) -> None:
+    """A delivery that fails says why, and leaves the event to the sweeper."""
+    held = Held(queue, failing=1)
+    held.gate.set()
+    seen, outbox = Seen(), Outbox(table, held, sweep_seconds=0.01, sweep_age=0)
+    [event] = events(1)
+    await commit(table, [event])
+    async with queue.work("work", [TOPIC], seen, concurrency=1):
+        with pytest.raises(UnavailableError, match="the broker is away"):
+            await outbox.deliver(event)
+        async with background(outbox.run()):
+            await emptied(outbox)
+    assert seen.bodies == [event.body]
+
+
+@pytest.mark.parametrize("gives_up", [False, True], ids=["waits", "gives up"])
+async def test_a_delivery_waits_two_seconds(table: Table, queue: MemoryQueue, *, gives_up: bool) -> None:
+    """A broker that does not confirm is waited for two seconds, by who waits so long, and the event is swept afterwards."""
+    held = Held(queue)
+    seen, outbox = Seen(), Outbox(table, held, sweep_seconds=0.01, sweep_age=0)
+    [event] = events(1)
+    await commit(table, [event])
+    began = asyncio.get_running_loop().time()
+    async with queue.work("work", [TOPIC], seen, concurrency=1):
+        with pytest.raises(TimeoutError if gives_up else UnavailableError):
+            async with asyncio.timeout(0.1 if gives_up else PATIENCE):
+                await outbox.deliver(event)
+        assert gives_up or 2 <= asyncio.get_running_loop().time() - began < 4
+        held.gate.set()
+        async with background(outbox.run()):
+            await emptied(outbox)
+    assert seen.bodies == [event.body]
+
+
 async def test_events_keep_their_trace(table: Table, queue: MemoryQueue) -> None:
     """An event is handled in the trace that it was made in, whether it is sent at once or swept."""
     traces: list[str] = []

@@ -72,7 +72,7 @@ class DeliveryServiceServicer:
         """Turns an author to PUSH or PULL; nothing happens when it is so already, or turning. PULL becomes BOTH first, and an event asks
         fan-out to mark the followers' timelines.
 
-        Errors: INVALID_ARGUMENT for another delivery than PUSH or PULL, which is allowed only without a force.
+        Errors: INVALID_ARGUMENT for another delivery than PUSH or PULL, except UNSPECIFIED with a force.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -87,7 +87,8 @@ class DeliveryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAuthorDeliveries(self, request, context):
-        """All authors who ever turned, in the order of their last turn. Who asks again after the last turn seen, misses none.
+        """All authors who turned and are not back on PUSH for more than 31 days, in the order of their last turn. Who asks again after the
+        last turn seen, misses none; an author who turns meanwhile may be told twice, the later turn last.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,14 +39,16 @@ class DeliveryServiceStub:
     """Turns an author to PUSH or PULL; nothing happens when it is so already, or turning. PULL becomes BOTH first, and an event asks
     fan-out to mark the followers' timelines.
 
-    Errors: INVALID_ARGUMENT for another delivery than PUSH or PULL, which is allowed only without a force.
+    Errors: INVALID_ARGUMENT for another delivery than PUSH or PULL, except UNSPECIFIED with a force.
     """
     FinishTurn: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.FinishTurnRequest, _delivery_service_pb2.FinishTurnResponse]
     """Tells that every follower's timeline is marked for a turn to PULL: BOTH becomes PULL. Nothing happens when the author has turned
     again meanwhile.
     """
     ListAuthorDeliveries: _grpc.UnaryUnaryMultiCallable[_delivery_service_pb2.ListAuthorDeliveriesRequest, _delivery_service_pb2.ListAuthorDeliveriesResponse]
-    """All authors who ever turned, in the order of their last turn. Who asks again after the last turn seen, misses none."""
+    """All authors who turned and are not back on PUSH for more than 31 days, in the order of their last turn. Who asks again after the
+    last turn seen, misses none; an author who turns meanwhile may be told twice, the later turn last.
+    """
 
 @_typing.type_check_only
 class DeliveryServiceAsyncStub(DeliveryServiceStub):
@@ -59,14 +61,16 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     """Turns an author to PUSH or PULL; nothing happens when it is so already, or turning. PULL becomes BOTH first, and an event asks
     fan-out to mark the followers' timelines.
 
-    Errors: INVALID_ARGUMENT for another delivery than PUSH or PULL, which is allowed only without a force.
+    Errors: INVALID_ARGUMENT for another delivery than PUSH or PULL, except UNSPECIFIED with a force.
     """
     FinishTurn: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.FinishTurnRequest, _delivery_service_pb2.FinishTurnResponse]  # type: ignore[assignment]
     """Tells that every follower's timeline is marked for a turn to PULL: BOTH becomes PULL. Nothing happens when the author has turned
     again meanwhile.
     """
     ListAuthorDeliveries: _aio.UnaryUnaryMultiCallable[_delivery_service_pb2.ListAuthorDeliveriesRequest, _delivery_service_pb2.ListAuthorDeliveriesResponse]  # type: ignore[assignment]
-    """All authors who ever turned, in the order of their last turn. Who asks again after the last turn seen, misses none."""
+    """All authors who turned and are not back on PUSH for more than 31 days, in the order of their last turn. Who asks again after the
+    last turn seen, misses none; an author who turns meanwhile may be told twice, the later turn last.
+    """
 
 class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps how each author's posts get into feeds. For other services and operators."""
@@ -88,7 +92,7 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Turns an author to PUSH or PULL; nothing happens when it is so already, or turning. PULL becomes BOTH first, and an event asks
         fan-out to mark the followers' timelines.
 
-        Errors: INVALID_ARGUMENT for another delivery than PUSH or PULL, which is allowed only without a force.
+        Errors: INVALID_ARGUMENT for another delivery than PUSH or PULL, except UNSPECIFIED with a force.
         """
 
     @_abc_1.abstractmethod
@@ -107,6 +111,8 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _delivery_service_pb2.ListAuthorDeliveriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_delivery_service_pb2.ListAuthorDeliveriesResponse, _abc.Awaitable[_delivery_service_pb2.ListAuthorDeliveriesResponse]]:
-        """All authors who ever turned, in the order of their last turn. Who asks again after the last turn seen, misses none."""
+        """All authors who turned and are not back on PUSH for more than 31 days, in the order of their last turn. Who asks again after the
+        last turn seen, misses none; an author who turns meanwhile may be told twice, the later turn last.
+        """
 
 def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -111,8 +111,8 @@ class PostServiceServicer:
     def DeletePost(self, request, context):
         """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
 
-        Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
-        another body.
+        Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND
+        when there never was one; ALREADY_EXISTS when `request_id` was used with another body.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,8 +50,8 @@ class PostServiceStub:
     DeletePost: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.DeletePostRequest, _post_service_pb2.DeletePostResponse]
     """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
 
-    Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
-    another body.
+    Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND
+    when there never was one; ALREADY_EXISTS when `request_id` was used with another body.
     """
     ListUserPosts: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.ListUserPostsRequest, _post_service_pb2.ListUserPostsResponse]
     """An author's posts, newest first. An author without an account has none.
@@ -88,8 +88,8 @@ class PostServiceAsyncStub(PostServiceStub):
     DeletePost: _aio.UnaryUnaryMultiCallable[_post_service_pb2.DeletePostRequest, _post_service_pb2.DeletePostResponse]  # type: ignore[assignment]
     """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
 
-    Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
-    another body.
+    Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND
+    when there never was one; ALREADY_EXISTS when `request_id` was used with another body.
     """
     ListUserPosts: _aio.UnaryUnaryMultiCallable[_post_service_pb2.ListUserPostsRequest, _post_service_pb2.ListUserPostsResponse]  # type: ignore[assignment]
     """An author's posts, newest first. An author without an account has none.
@@ -147,8 +147,8 @@ class PostServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_post_service_pb2.DeletePostResponse, _abc.Awaitable[_post_service_pb2.DeletePostResponse]]:
         """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
 
-        Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND when there never was one; ALREADY_EXISTS when `request_id` was used with
-        another body.
+        Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND
+        when there never was one; ALREADY_EXISTS when `request_id` was used with another body.
         """
 
     @_abc_1.abstractmethod
