@@ -6,12 +6,19 @@ from contextlib import asynccontextmanager
 import grpc
 from feed.fanout.v1 import fanout_service_pb2, fanout_service_pb2_grpc
 
-from fanout_svc.clients import FollowersClient, TimelinesClient
-from fanout_svc.consumer import ChunkQueue, consuming
+from fanout_svc.authors import AuthorRepository
+from fanout_svc.clients import DeliveriesClient, FollowersClient, TimelinesClient
+from fanout_svc.consumer import ChunkQueue, Concurrency, consuming
+from fanout_svc.ending import Ending
 from fanout_svc.jobs import SWEEPER_LEASE, JobRepository
-from fanout_svc.service import Planner, Sweeper, Worker
+from fanout_svc.ports import Peers
+from fanout_svc.reach import Reach
+from fanout_svc.sending import Sender
+from fanout_svc.service import Planner, Worker
 from fanout_svc.servicer import FanoutServicer
 from fanout_svc.settings import FanoutSettings
+from fanout_svc.steering import Steering
+from fanout_svc.sweeper import Sweeper
 from meshkit.engines import open_queue, open_table
 from meshkit.lease import Lease
 from meshkit.lifecycle import background, run, until_stopped
@@ -27,27 +34,38 @@ DESCRIPTORS = (fanout_service_pb2.DESCRIPTOR.services_by_name["FanoutService"],)
 async def running(settings: FanoutSettings, queue: Queue) -> AsyncIterator[str]:
     """Run the service, and give its address."""
     services = settings.service_tokens("fanout")
-    async with (
-        open_table(settings.table_url) as table,
-        connected("graph", settings.graph_address, services, FollowersClient.CALLS, settings.tls()) as graph_peer,
-        connected("timeline", settings.timeline_address, services, TimelinesClient.CALLS, settings.tls()) as timeline_peer,
-    ):
-        jobs, followers, timelines = JobRepository(table), FollowersClient(graph_peer), TimelinesClient(timeline_peer)
-        planner = Planner(jobs, followers, timelines, ChunkQueue(queue), chunk_size=settings.chunk_size)
-        worker = Worker(jobs, followers, timelines, batch_size=settings.batch_size)
-        lease = Lease.every(table, SWEEPER_LEASE, settings.sweep_seconds, lasting=settings.late_seconds)
-        sweeper = Sweeper(jobs, planner, lease, late_seconds=settings.late_seconds, every_seconds=settings.sweep_seconds)
-        servicer = FanoutServicer(jobs, settings.page_tokens())
+    async with open_table(settings.table_url) as table, _peers(settings) as peers:
+        jobs = JobRepository(table)
+        steering = Steering(AuthorRepository(table), peers.deliveries, settings.policy())
+        ending = Ending(jobs, peers.deliveries, steering)
+        sender = Sender(jobs, ending, ChunkQueue(queue))
+        reach = Reach(peers, batch_size=settings.batch_size)
+        planner = Planner(peers, jobs, reach, sender, steering, chunk_size=settings.chunk_size)
+        worker = Worker(jobs, reach, ending)
+        lease = Lease.every(table, SWEEPER_LEASE, settings.sweep_seconds)
+        sweeper = Sweeper(jobs, sender, lease, late_seconds=settings.late_seconds, every_seconds=settings.sweep_seconds)
+        servicer = FanoutServicer(jobs, steering, queue, settings.page_tokens())
 
         def register(server: grpc.aio.Server) -> None:
             fanout_service_pb2_grpc.add_FanoutServiceServicer_to_server(servicer, server)
 
         async with (
-            consuming(queue, planner, worker, planners=settings.planners, workers=settings.workers),
-            background(sweeper.run()),
+            consuming(queue, planner, worker, Concurrency(settings.planners, settings.workers, settings.bulk_workers)),
+            background(sender.run(), sweeper.run()),
             serving(settings.listen(settings.fanout_listen), settings.user_tokens(), services, DESCRIPTORS, register) as address,
         ):
             yield address
+
+
+@asynccontextmanager
+async def _peers(settings: FanoutSettings) -> AsyncIterator[Peers]:
+    services, tls = settings.service_tokens("fanout"), settings.tls()
+    async with (
+        connected("graph", settings.graph_address, services, FollowersClient.CALLS, tls) as graph,
+        connected("timeline", settings.timeline_address, services, TimelinesClient.CALLS, tls) as timeline,
+        connected("post", settings.post_address, services, DeliveriesClient.CALLS, tls) as post,
+    ):
+        yield Peers(FollowersClient(graph), TimelinesClient(timeline), DeliveriesClient(post))
 
 
 async def _alone() -> None:

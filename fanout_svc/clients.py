@@ -4,15 +4,17 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from feed.graph.v1 import follow_pb2, follow_service_pb2, follow_service_pb2_grpc, user_service_pb2, user_service_pb2_grpc
+from feed.post.v1 import delivery_pb2, delivery_service_pb2, delivery_service_pb2_grpc
 from feed.timeline.v1 import timeline_pb2, timeline_service_pb2, timeline_service_pb2_grpc
 
-from fanout_svc.domain import FollowerRange, Position
+from fanout_svc.domain import AuthorDelivery, Delivery, FollowerRange, Position
 from meshkit.errors import NotFoundError
 from meshkit.rpc.calls import Call
 from meshkit.rpc.client import Peer
 
 _FOLLOWS = follow_service_pb2.DESCRIPTOR.services_by_name["FollowService"].methods_by_name
 _USERS = user_service_pb2.DESCRIPTOR.services_by_name["UserService"].methods_by_name
+_DELIVERIES = delivery_service_pb2.DESCRIPTOR.services_by_name["DeliveryService"].methods_by_name
 _TIMELINES = timeline_service_pb2.DESCRIPTOR.services_by_name["TimelineService"].methods_by_name
 
 
@@ -50,6 +52,7 @@ class TimelinesClient:
     CALLS: ClassVar = (
         Call(_TIMELINES["PushAuthorEntry"], seconds=5, patient=True),
         Call(_TIMELINES["PushEntries"], seconds=10, patient=True),
+        Call(_TIMELINES["MarkPulledAuthor"], seconds=10, patient=True),
     )
 
     def __init__(self, peer: Peer) -> None:
@@ -69,6 +72,59 @@ class TimelinesClient:
         entry = timeline_pb2.Entry(post_id=post_id, author_id=author_id)
         request = timeline_service_pb2.PushEntriesRequest(entry=entry, user_ids=user_ids)
         return (await self._peer.call(self._timelines.PushEntries, request)).delivered_count
+
+    async def mark_pulled(self, author_id: int, turn: int, user_ids: Sequence[int]) -> int:
+        """Note in home timelines that an author is pulled since a turn, and tell how many are marked."""
+        request = timeline_service_pb2.MarkPulledAuthorRequest(author_id=author_id, turn=turn, user_ids=user_ids)
+        return (await self._peer.call(self._timelines.MarkPulledAuthor, request)).marked_count
+
+
+class DeliveriesClient:
+    """How authors' posts get into feeds, over gRPC."""
+
+    CALLS: ClassVar = (
+        Call(_DELIVERIES["GetAuthorDelivery"], seconds=5, patient=True),
+        Call(_DELIVERIES["FinishTurn"], seconds=5, patient=True),
+        # The author's next post does it again.
+        Call(_DELIVERIES["SetAuthorDelivery"], seconds=2),
+    )
+
+    def __init__(self, peer: Peer) -> None:
+        self._peer = peer
+        self._deliveries: delivery_service_pb2_grpc.DeliveryServiceAsyncStub = delivery_service_pb2_grpc.DeliveryServiceStub(
+            peer.channel
+        )
+
+    async def get(self, author_id: int) -> AuthorDelivery:
+        """Give how an author's next posts get into feeds."""
+        request = delivery_service_pb2.GetAuthorDeliveryRequest(author_id=author_id)
+        return _author_delivery((await self._peer.call(self._deliveries.GetAuthorDelivery, request)).delivery)
+
+    async def turn(self, author_id: int, delivery: Delivery) -> AuthorDelivery:
+        """Turn an author to PUSH or PULL, unless an operator decided; give what holds then. Fails rather than wait."""
+        request = delivery_service_pb2.SetAuthorDeliveryRequest(author_id=author_id, delivery=encode_delivery(delivery))
+        return _author_delivery((await self._peer.call(self._deliveries.SetAuthorDelivery, request)).delivery)
+
+    async def finish_turn(self, author_id: int, turn: int) -> None:
+        """Tell that every timeline is marked for a turn."""
+        request = delivery_service_pb2.FinishTurnRequest(author_id=author_id, turn=turn)
+        await self._peer.call(self._deliveries.FinishTurn, request)
+
+
+def encode_delivery(delivery: Delivery) -> "delivery_pb2.Delivery.ValueType":  # known to type checkers only
+    """Encode how posts get into feeds as the contract has it."""
+    return delivery_pb2.Delivery.Value(f"DELIVERY_{delivery.name}")
+
+
+def decode_delivery(delivery: "delivery_pb2.Delivery.ValueType") -> Delivery:
+    """Decode how posts get into feeds; what is not said is PUSH."""
+    if delivery == delivery_pb2.DELIVERY_UNSPECIFIED:
+        return Delivery.PUSH
+    return Delivery[delivery_pb2.Delivery.Name(delivery).removeprefix("DELIVERY_")]
+
+
+def _author_delivery(delivery: delivery_pb2.AuthorDelivery) -> AuthorDelivery:
+    return AuthorDelivery(decode_delivery(delivery.delivery), delivery.turn)
 
 
 def encode_range(within: FollowerRange) -> follow_pb2.FollowerRange:

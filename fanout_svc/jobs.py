@@ -1,6 +1,6 @@
 """Where jobs are kept: a row, a set of done chunks, and a place among the running ones as long as the job runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -22,6 +22,8 @@ class _JobRow(msgspec.Struct, array_like=True):
     follower_count: int
     created_ms: int
     finished_ms: int
+    turn: int
+    delivered_count: int
 
 
 class JobRepository:
@@ -32,7 +34,7 @@ class JobRepository:
         self._keep_seconds = keep_seconds
 
     async def create(self, job: Job) -> Job:
-        """Note a job, or give the one that was noted for the same post."""
+        """Note a job, or give the one that was noted under the same id."""
         try:
             await self._table.write(
                 Put(_job_key(job.job_id), _encode(job), condition=Existence.ABSENT), Put(_running_key(job.job_id), b"")
@@ -51,26 +53,32 @@ class JobRepository:
         items = await self._table.get_many([_job_key(job_id) for job_id in job_ids])
         return [_decode(job_id, items[key].value) for job_id in job_ids if (key := _job_key(job_id)) in items]
 
-    async def done_chunks(self, job: Job) -> set[int]:
-        """Give the indexes of a job's chunks that are done; a job of one chunk has none until it is finished."""
-        if job.finished_ms:
-            return set(range(job.chunk_count))
-        if job.chunk_count == 1:
-            return set()
+    async def find(self, job_id: int, index: int) -> tuple[Job | None, bool]:
+        """Give a job, or None, and whether one of its chunks is noted as done."""
+        keys = _job_key(job_id), _done_key(job_id, index)
+        items = await self._table.get_many(keys)
+        row = items.get(keys[0])
+        return _decode(job_id, row.value) if row else None, keys[1] in items
+
+    async def done_chunks(self, job: Job) -> Mapping[int, int]:
+        """Give the indexes of a job's chunks that are done, and how many timelines each reached."""
         partition = _job_key(job.job_id).partition
         items = await self._table.query(partition, start=_DONE, end=_DONE + b"\xff", limit=job.chunk_count)
-        return {int.from_bytes(item.key.sort.removeprefix(_DONE)) for item in items}
+        return {int.from_bytes(item.key.sort.removeprefix(_DONE)): int.from_bytes(item.value) for item in items}
 
-    async def finish_chunk(self, job: Job, index: int) -> None:
-        """Note that a chunk is delivered, and the job with it when it was the last one."""
-        if job.chunk_count > 1:
-            await self._table.write(Put(_done_key(job.job_id, index), b"", expires_at=self._expiry()))
-            if len(await self.done_chunks(job)) < job.chunk_count:
-                return
-        finished = replace(job, finished_ms=now_ms())
-        await self._table.write(
-            Put(_job_key(job.job_id), _encode(finished), expires_at=self._expiry()), Delete(_running_key(job.job_id))
-        )
+    async def note_chunk(self, job_id: int, index: int, delivered: int) -> None:
+        """Note that a chunk is done, and how many timelines it reached."""
+        await self._table.write(Put(_done_key(job_id, index), delivered.to_bytes(4), expires_at=self._expiry()))
+
+    async def finish(self, job: Job, delivered: int) -> bool:
+        """Note that all of a job is done, and how many timelines it reached; tell whether nobody else had noted it."""
+        finished = replace(job, finished_ms=now_ms(), delivered_count=delivered)
+        row = Put(_job_key(job.job_id), _encode(finished), expires_at=self._expiry())
+        try:
+            await self._table.write(row, Delete(_running_key(job.job_id), condition=Existence.PRESENT))
+        except ConditionFailedError:
+            return False
+        return True
 
     async def running(self, *, after: int, limit: int) -> list[int]:
         """Give the ids of running jobs above one, oldest first."""
@@ -99,9 +107,18 @@ def _running_key(job_id: int) -> Key:
 
 
 def _encode(job: Job) -> bytes:
-    return msgspec.msgpack.encode(_JobRow(job.author_id, job.chunk_count, job.follower_count, job.created_ms, job.finished_ms))
+    row = _JobRow(
+        author_id=job.author_id,
+        chunk_count=job.chunk_count,
+        follower_count=job.follower_count,
+        created_ms=job.created_ms,
+        finished_ms=job.finished_ms,
+        turn=job.turn,
+        delivered_count=job.delivered_count,
+    )
+    return msgspec.msgpack.encode(row)
 
 
 def _decode(job_id: int, value: bytes) -> Job:
     row = msgspec.msgpack.decode(value, type=_JobRow)
-    return Job(job_id, row.author_id, row.chunk_count, row.follower_count, row.created_ms, row.finished_ms)
+    return Job(job_id, **msgspec.structs.asdict(row))

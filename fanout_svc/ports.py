@@ -1,9 +1,10 @@
 """What fan-out needs from others. Methods raise `meshkit.errors.UnavailableError` when they do not answer."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from fanout_svc.domain import Chunk, FollowerRange, Position
+from fanout_svc.domain import AuthorDelivery, Chunk, Delivery, FollowerRange, Position
 
 
 class Followers(Protocol):
@@ -25,9 +26,34 @@ class Timelines(Protocol):
     async def push(self, post_id: int, author_id: int, user_ids: Sequence[int]) -> int:
         """Put a post into home timelines, and tell how many hold it."""
 
+    async def mark_pulled(self, author_id: int, turn: int, user_ids: Sequence[int]) -> int:
+        """Note in home timelines that an author is pulled since a turn, and tell how many are marked."""
+
+
+class Deliveries(Protocol):
+    """How authors' posts get into feeds."""
+
+    async def get(self, author_id: int) -> AuthorDelivery:
+        """Give how an author's next posts get into feeds."""
+
+    async def turn(self, author_id: int, delivery: Delivery) -> AuthorDelivery:
+        """Turn an author to PUSH or PULL, unless an operator decided; give what holds then. Fails rather than wait."""
+
+    async def finish_turn(self, author_id: int, turn: int) -> None:
+        """Tell that every timeline is marked for a turn."""
+
 
 class Chunks(Protocol):
-    """The queue of chunks."""
+    """The queues of chunks."""
 
     async def send(self, chunk: Chunk) -> None:
         """Queue a chunk for some worker; when this returns it is safe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The other services."""
+
+    followers: Followers
+    timelines: Timelines
+    deliveries: Deliveries

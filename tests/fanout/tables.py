@@ -46,14 +46,14 @@ class Crashing(Through):
 class Finishing(Through):
     """A table under whose reader a job is finished: after its key was listed, before the job is read."""
 
-    def __init__(self, fanout: Fanout, chunk: Chunk) -> None:
+    def __init__(self, fanout: Fanout, chunks: Sequence[Chunk]) -> None:
         super().__init__(fanout.table)
         self._fanout = fanout
-        self._chunk: Chunk | None = chunk
+        self._chunks = chunks
 
     async def get(self, key: Key) -> Item | None:
         """Give an item, after the job was finished."""
-        if self._chunk:
-            chunk, self._chunk = self._chunk, None
+        chunks, self._chunks = self._chunks, ()
+        for chunk in chunks:
             await self._fanout.worker.deliver(chunk)
         return await super().get(key)

@@ -1,131 +1,41 @@
-"""Fan-out over gRPC: the service run as it is, between a graph and timelines that are served by the test."""
+"""Fan-out over gRPC: the service run as it is, between services that are served by the test."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
-from feed.event.v1 import event_pb2
-from feed.fanout.v1 import fanout_service_pb2, fanout_service_pb2_grpc, job_pb2
-from feed.graph.v1 import follow_pb2, follow_service_pb2, follow_service_pb2_grpc, user_pb2, user_service_pb2, user_service_pb2_grpc
-from feed.timeline.v1 import timeline_service_pb2, timeline_service_pb2_grpc
+from feed.fanout.v1 import fanout_service_pb2, job_pb2
+from feed.post.v1 import delivery_pb2
 
-from fanout_svc.__main__ import running
-from fanout_svc.clients import decode_range
-from fanout_svc.domain import Job
+from fanout_svc.domain import AuthorDelivery, Delivery, Job
 from fanout_svc.jobs import JobRepository
-from fanout_svc.settings import FanoutSettings
 from meshkit.engines import open_table
-from meshkit.errors import NotFoundError, UnavailableError
-from meshkit.ids import IdGenerator
+from meshkit.errors import UnavailableError
 from meshkit.issuer import Issuer
 from meshkit.queue.memory import MemoryQueue
-from meshkit.rpc.edge import SERVICE_TOKEN_METADATA
-from meshkit.rpc.server import Listen, serving
-from meshkit.topics import POST_CREATED
-from tests.fanout.ports import Followers, Timelines
+from tests.fanout.peers import JobRequest, ListRequest, Service, running_service
 
 AUTHOR, STRANGER = 7, 8
-Context = grpc.aio.ServicerContext[Any, Any]
-ListRequest = fanout_service_pb2.ListRunningJobsRequest
-
-
-class Graph(follow_service_pb2_grpc.FollowServiceServicer, user_service_pb2_grpc.UserServiceServicer):
-    """The graph service, as fan-out calls it."""
-
-    def __init__(self) -> None:
-        self.followers = Followers()
-
-    async def GetUser(  # noqa: D102, N802
-        self, request: user_service_pb2.GetUserRequest, _context: Context
-    ) -> user_service_pb2.GetUserResponse:
-        if request.user_id not in self.followers.of:
-            raise NotFoundError("no such user", reason="USER_NOT_FOUND")
-        user = user_pb2.User(user_id=request.user_id, follower_count=await self.followers.count(request.user_id))
-        return user_service_pb2.GetUserResponse(user=user)
-
-    async def ListFollowerRange(  # noqa: D102, N802
-        self, request: follow_service_pb2.ListFollowerRangeRequest, _context: Context
-    ) -> follow_service_pb2.ListFollowerRangeResponse:
-        ids, following = await self.followers.page(request.user_id, decode_range(request.range), limit=request.limit)
-        position = follow_pb2.FollowerPosition(bucket=following.bucket, user_id=following.user_id) if following else None
-        return follow_service_pb2.ListFollowerRangeResponse(follower_ids=ids, next=position)
-
-
-class TimelineService(timeline_service_pb2_grpc.TimelineServiceServicer):
-    """The timeline service, as fan-out calls it."""
-
-    def __init__(self) -> None:
-        self.timelines = Timelines()
-
-    async def PushAuthorEntry(  # noqa: D102, N802
-        self, request: timeline_service_pb2.PushAuthorEntryRequest, _context: Context
-    ) -> timeline_service_pb2.PushAuthorEntryResponse:
-        await self.timelines.push_author(request.entry.post_id, request.entry.author_id)
-        return timeline_service_pb2.PushAuthorEntryResponse()
-
-    async def PushEntries(  # noqa: D102, N802
-        self, request: timeline_service_pb2.PushEntriesRequest, _context: Context
-    ) -> timeline_service_pb2.PushEntriesResponse:
-        count = await self.timelines.push(request.entry.post_id, request.entry.author_id, request.user_ids)
-        return timeline_service_pb2.PushEntriesResponse(delivered_count=count)
-
-
-@dataclass
-class Service:
-    """A running fan-out service and all around it."""
-
-    stub: "fanout_service_pb2_grpc.FanoutServiceAsyncStub"  # known to type checkers only
-    settings: FanoutSettings
-    queue: MemoryQueue
-    followers: Followers
-    timelines: Timelines
-    ids: IdGenerator = field(default_factory=lambda: IdGenerator(0))
-
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """Give the metadata of a service's call."""
-        return ((SERVICE_TOKEN_METADATA, self.settings.service_tokens("operator").mint()),)
-
-    async def created(self, author_id: int) -> int:
-        """Tell of a new post; returns when it is delivered."""
-        post_id = self.ids.next()
-        created = event_pb2.PostCreated(post_id=post_id, author_id=author_id)
-        await self.queue.publish(POST_CREATED, event_pb2.Event(post_created=created).SerializeToString())
-        return post_id
-
-    async def list(self, request: ListRequest) -> fanout_service_pb2.ListRunningJobsResponse:
-        """List running jobs."""
-        return await self.stub.ListRunningJobs(request, metadata=self.metadata())
+TURN = 3
 
 
 @pytest.fixture
 async def service(tmp_path: Path) -> AsyncIterator[Service]:
-    """Run the service; chunks hold about ten followers, calls four, and nothing is late."""
-    graph, timelines = Graph(), TimelineService()  # type: ignore[abstract]  # only what is called
-    settings = FanoutSettings(data_dir=tmp_path, fanout_listen="127.0.0.1:0", chunk_size=10, batch_size=4, late_seconds=1e6)
-    descriptors = (
-        follow_service_pb2.DESCRIPTOR.services_by_name["FollowService"],
-        user_service_pb2.DESCRIPTOR.services_by_name["UserService"],
-        timeline_service_pb2.DESCRIPTOR.services_by_name["TimelineService"],
-    )
+    """Run the service."""
+    async with MemoryQueue(pause=lambda _deliveries: 0.0) as queue, running_service(tmp_path, queue) as running:
+        yield running
 
-    def register(server: grpc.aio.Server) -> None:
-        follow_service_pb2_grpc.add_FollowServiceServicer_to_server(graph, server)
-        user_service_pb2_grpc.add_UserServiceServicer_to_server(graph, server)
-        timeline_service_pb2_grpc.add_TimelineServiceServicer_to_server(timelines, server)
 
-    async with AsyncExitStack() as stack:
-        tokens = settings.service_tokens("peers")
-        peers = await stack.enter_async_context(serving(Listen(), settings.user_tokens(), tokens, descriptors, register))
-        queue = await stack.enter_async_context(MemoryQueue(pause=lambda _deliveries: 0.0))
-        settings = settings.model_copy(update={"graph_address": peers, "timeline_address": peers})
-        address = await stack.enter_async_context(running(settings, queue))
-        channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
-        stub: fanout_service_pb2_grpc.FanoutServiceAsyncStub = fanout_service_pb2_grpc.FanoutServiceStub(channel)
-        yield Service(stub, settings, queue, graph.followers, timelines.timelines)
+async def done_job(service: Service, job_id: int) -> job_pb2.Job:
+    """Wait until a job is done."""
+    async with asyncio.timeout(20):
+        while True:
+            job = (await service.stub.GetJob(JobRequest(job_id=job_id), metadata=service.metadata())).job
+            if job.state == job_pb2.JOB_STATE_DONE:
+                return job
+            await asyncio.sleep(0.005)
 
 
 async def plan_without_delivery(service: Service, count: int) -> list[int]:
@@ -141,28 +51,73 @@ async def test_a_post_goes_all_the_way(service: Service) -> None:
     """A new post, told by the queue, reaches every follower once over gRPC, and its job can be seen to be done."""
     followers = range(1_000, 1_095)
     service.followers.set(AUTHOR, followers)
-    post_id = await service.created(AUTHOR)
+    service.timelines.missing = set(followers[:5])
+    job = await done_job(service, post_id := await service.created(AUTHOR))
     assert service.timelines.times(post_id) == dict.fromkeys(followers, 1)
-    job = (await service.stub.GetJob(fanout_service_pb2.GetJobRequest(job_id=post_id), metadata=service.metadata())).job
     assert (job.job_id, job.author_id, job.state) == (post_id, AUTHOR, job_pb2.JOB_STATE_DONE)
     assert (job.chunk_count, job.done_chunk_count, job.follower_count) == (10, 10, 95)
+    assert (job.kind, job.delivered_count) == (job_pb2.JOB_KIND_POST, 90)
     assert job.finish_time.ToMilliseconds() >= job.create_time.ToMilliseconds() > 0
+    assert job.duration_ms == job.finish_time.ToMilliseconds() - job.create_time.ToMilliseconds()
     assert not (await service.list(ListRequest())).jobs
 
 
 async def test_an_author_without_an_account_has_no_followers(service: Service) -> None:
-    """A post of somebody whom the graph does not know is planned for nobody, and done."""
+    """A post of somebody whom the graph does not know goes to the author only; a post that needs no job has none."""
     post_id = await service.created(STRANGER)
     assert service.timelines.authors == [(post_id, STRANGER)]
-    job = (await service.stub.GetJob(fanout_service_pb2.GetJobRequest(job_id=post_id), metadata=service.metadata())).job
-    assert (job.state, job.chunk_count, job.follower_count) == (job_pb2.JOB_STATE_DONE, 1, 0)
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await service.stub.GetJob(JobRequest(job_id=post_id), metadata=service.metadata())
+    assert failure.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("followers", [4, 95])
+async def test_a_turn_goes_all_the_way(service: Service, followers: int) -> None:
+    """A turn, told by the queue, marks every follower's timeline over gRPC; then the author is pulled, and no post is pushed."""
+    ids = range(1_000, 1_000 + followers)
+    service.followers.set(AUTHOR, ids)
+    service.deliveries.of[AUTHOR] = AuthorDelivery(Delivery.BOTH, TURN)
+    event_id = await service.turned(AUTHOR, TURN)
+    if followers > 10:
+        job = await done_job(service, event_id)
+        assert (job.kind, job.delivered_count, job.author_id) == (job_pb2.JOB_KIND_TURN, followers, AUTHOR)
+    assert service.timelines.times_marked(AUTHOR, TURN) == dict.fromkeys(ids, 1)
+    assert service.deliveries.of[AUTHOR] == AuthorDelivery(Delivery.PULL, TURN)
+    await service.created(AUTHOR, Delivery.PULL)
+    assert service.timelines.pushed == []
+
+
+async def test_authors_are_turned_and_previewed(tmp_path: Path) -> None:
+    """An author over the threshold turns by posting; the preview shows what is so and what would be, with the sums."""
+    thresholds = {"pull_threshold": 20, "push_threshold": 15}
+    async with MemoryQueue() as queue, running_service(tmp_path, queue, **thresholds) as service:
+        service.followers.set(AUTHOR, range(1_000, 1_030))
+        service.followers.set(STRANGER, range(1_000, 1_008))
+        for author in (AUTHOR, AUTHOR, STRANGER):
+            await service.created(author)
+        assert service.deliveries.of[AUTHOR].delivery is Delivery.BOTH
+        preview = await service.stub.PreviewThreshold(fanout_service_pb2.PreviewThresholdRequest(), metadata=service.metadata())
+        higher = await service.stub.PreviewThreshold(
+            fanout_service_pb2.PreviewThresholdRequest(threshold=1_000), metadata=service.metadata()
+        )
+    assert (preview.threshold, higher.threshold) == (20, 1_000)
+    shown = [(each.author_id, each.follower_count, each.delivery, each.preview) for each in preview.authors]
+    assert shown == [
+        (AUTHOR, 30, delivery_pb2.DELIVERY_BOTH, delivery_pb2.DELIVERY_PULL),
+        (STRANGER, 8, delivery_pb2.DELIVERY_PUSH, delivery_pb2.DELIVERY_PUSH),
+    ]
+    assert preview.merges_a_day == 300
+    assert preview.deliveries_a_day == pytest.approx(8, rel=0.01)
+    assert {each.preview for each in higher.authors} == {delivery_pb2.DELIVERY_PUSH}
+    assert higher.merges_a_day == 0
+    assert higher.deliveries_a_day == pytest.approx(sum(each.active_follower_count * each.posts_a_day for each in higher.authors))
 
 
 async def test_a_peer_that_fails_is_asked_again(service: Service) -> None:
     """What goes wrong in another service is no loss: the delivery is tried until it works."""
     service.followers.set(AUTHOR, range(1_000, 1_030))
     service.timelines.failures.extend([ValueError("a bug there"), *[UnavailableError("away", reason="AWAY")] * 20])
-    post_id = await service.created(AUTHOR)
+    await done_job(service, post_id := await service.created(AUTHOR))
     assert service.timelines.times(post_id) == dict.fromkeys(range(1_000, 1_030), 1)
 
 
@@ -195,7 +150,7 @@ async def test_a_wrong_request_is_refused(service: Service) -> None:
         assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     for job_id, code in ((5, grpc.StatusCode.NOT_FOUND), (0, grpc.StatusCode.INVALID_ARGUMENT)):
         with pytest.raises(grpc.aio.AioRpcError) as failure:
-            await service.stub.GetJob(fanout_service_pb2.GetJobRequest(job_id=job_id), metadata=service.metadata())
+            await service.stub.GetJob(JobRequest(job_id=job_id), metadata=service.metadata())
         assert failure.value.code() is code
 
 
@@ -208,5 +163,5 @@ async def test_jobs_are_for_services_only(service: Service) -> None:
             await service.stub.ListRunningJobs(ListRequest(), metadata=metadata)
         assert failure.value.code() is code
         with pytest.raises(grpc.aio.AioRpcError) as failure:
-            await service.stub.GetJob(fanout_service_pb2.GetJobRequest(job_id=1), metadata=metadata)
+            await service.stub.GetJob(JobRequest(job_id=1), metadata=metadata)
         assert failure.value.code() is code

@@ -1,0 +1,31 @@
+"""Goes through an author's followers and does to their timelines what a job is for."""
+
+from collections.abc import Sequence
+
+from fanout_svc.domain import Chunk, FollowerRange
+from fanout_svc.ports import Peers
+
+
+class Reach:
+    """Reads followers in pages of at most `batch_size`, and hands each page to the timelines."""
+
+    def __init__(self, peers: Peers, *, batch_size: int) -> None:
+        self._followers = peers.followers
+        self._timelines = peers.timelines
+        self._batch_size = batch_size
+
+    async def cover(self, chunk: Chunk) -> int:
+        """Do a chunk, and tell how many timelines it reached. Doing it twice is doing it once."""
+        position, reached = chunk.range.start, 0
+        while True:
+            within = FollowerRange(position, chunk.range.end)
+            follower_ids, position = await self._followers.page(chunk.author_id, within, limit=self._batch_size)
+            if follower_ids:
+                reached += await self._touch(chunk, follower_ids)
+            if position is None:
+                return reached
+
+    async def _touch(self, chunk: Chunk, follower_ids: Sequence[int]) -> int:
+        if chunk.turn:
+            return await self._timelines.mark_pulled(chunk.author_id, chunk.turn, follower_ids)
+        return await self._timelines.push(chunk.job_id, chunk.author_id, follower_ids)
