@@ -25,7 +25,7 @@ class TimelineSettings(MeshSettings):
     )
     graph_address: Address = "127.0.0.1:50051"
     post_address: Address = "127.0.0.1:50052"
-    inactive_days: float = Field(default=30, gt=0, description="days after which a timeline that nobody reads goes")
+    inactive_days: float = Field(default=30, gt=0, le=30, description="days after which a timeline that nobody reads goes")
     cached_bytes: int = Field(default=256 * 2**20, ge=0, description="memory for posts kept in the process")
     cached_seconds: float = Field(default=600, gt=0, description="longest that a kept post is believed unchecked")
 
