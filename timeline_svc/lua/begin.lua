@@ -8,6 +8,8 @@ end
 local generation = open(ARGV[1]).generation
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 if KEYS[2] then
+  -- What is noted there belongs to a timeline that is lost, and may have changed since: who begins this one asks for it.
+  redis.call('DEL', KEYS[2])
   redis.call('HSET', KEYS[2], RECORD, generation .. ARGV[3])
   redis.call('EXPIRE', KEYS[2], ARGV[2])
 end
