@@ -9,7 +9,7 @@ ARGS ?=
 ENGINES ?= embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-dynamodb-local coverage lint format gen lock clean engines-embedded engines-real
+.PHONY: help setup run test test-dynamodb-local chaos coverage lint format gen lock clean engines-embedded engines-real
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ endif
 
 test-dynamodb-local: .venv/dev.stamp ## Run the table tests on AWS's own DynamoDB Local too; needs Java 17 and Maven
 	FEEDMESH_TEST_DYNAMODB=local $(BIN)/python -m pytest tests/contract -k "table" $(ARGS)
+
+chaos: .venv/dev.stamp engines-$(ENGINES) ## Break everything under load and compare every feed; SEED=n replays, ENGINES=real
+	$(BIN)/python -m tests.chaos --engines $(ENGINES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 # The embedded engines come with the requirements.
 engines-embedded:
