@@ -1,6 +1,6 @@
 """All services in this process, on embedded engines: SQLite, queues in memory, and a private Valkey."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TypedDict
@@ -9,6 +9,7 @@ import fanout_svc.__main__ as fanout
 import graph_svc.__main__ as graph
 import post_svc.__main__ as post
 import timeline_svc.__main__ as timeline
+from cli.addresses import settled
 from cli.parts import MeshOptions, Services
 from fanout_svc.settings import FanoutSettings
 from gateway.edge.app import running_edge
@@ -32,12 +33,14 @@ class _Common(TypedDict):
 
 @asynccontextmanager
 async def embedded_services(options: MeshOptions) -> AsyncIterator[Services]:
-    """Run the services for the length of a block; they talk real gRPC to each other."""
+    """Run the services for the length of a block; they talk real gRPC to each other. Raises OSError when a port is taken."""
+    addresses = {name: address for name, (address,) in settled(options, processes=1).items()}
     async with AsyncExitStack() as stack:
         redis_url = await stack.enter_async_context(private_valkey(options.data_dir))
         queue = await stack.enter_async_context(MemoryQueue())
         edge = await _start_edge(stack, options)
-        addresses = await _start(stack, options, queue, redis_url, edge)
+        for running in _services(options, addresses, queue, redis_url, edge):
+            await stack.enter_async_context(running)
         yield Services({name: (address,) for name, address in addresses.items()}, redis_url, {"Valkey": redis_url}, edge)
 
 
@@ -49,10 +52,10 @@ async def _start_edge(stack: AsyncExitStack, options: MeshOptions) -> str | None
     return await stack.enter_async_context(running_edge(settings))
 
 
-async def _start(
-    stack: AsyncExitStack, options: MeshOptions, queue: MemoryQueue, redis_url: str, edge: str | None
-) -> dict[str, str]:
-    """Start the services in the order in which they need each other. What is not said here comes from the environment."""
+def _services(
+    options: MeshOptions, addresses: Mapping[str, str], queue: MemoryQueue, redis_url: str, edge: str | None
+) -> list[AbstractAsyncContextManager[str]]:
+    """Give the services in the order in which they start. What is not said here comes from the environment."""
     common = _Common(
         data_dir=options.data_dir,
         reflection=True,
@@ -62,28 +65,20 @@ async def _start(
         token_audience=DEFAULT_AUDIENCE,
         queue_url="memory://",
     )
-    addresses: dict[str, str] = {}
-
-    async def started(name: str, running: AbstractAsyncContextManager[str]) -> str:
-        addresses[name] = await stack.enter_async_context(running)
-        return addresses[name]
-
-    graph_settings = GraphSettings(**common, graph_listen=options.listen("graph"), worker=0, signup="open")
-    graph_address = await started("graph", graph.running(graph_settings, queue))
-    post_settings = PostSettings(**common, post_listen=options.listen("post"), worker=1)
+    at_graph, at_post, at_timeline = addresses["graph"], addresses["post"], addresses["timeline"]
+    graphs = GraphSettings(**common, graph_listen=at_graph, timeline_address=at_timeline, worker=0, signup="open")
+    posts = PostSettings(**common, post_listen=at_post, graph_address=at_graph, worker=1)
     if edge:
-        post_settings = post_settings.model_copy(update={"media_public_url": options.url})
-    post_address = await started("post", post.running(post_settings, queue))
-    timeline_settings = TimelineSettings(
-        **common,
-        timeline_listen=options.listen("timeline"),
-        redis_url=redis_url,
-        graph_address=graph_address,
-        post_address=post_address,
+        posts = posts.model_copy(update={"media_public_url": options.url})
+    timelines = TimelineSettings(
+        **common, timeline_listen=at_timeline, redis_url=redis_url, graph_address=at_graph, post_address=at_post
     )
-    timeline_address = await started("timeline", timeline.running(timeline_settings, queue))
-    fanout_settings = FanoutSettings(
-        **common, fanout_listen=options.listen("fanout"), graph_address=graph_address, timeline_address=timeline_address
+    fanouts = FanoutSettings(
+        **common, fanout_listen=addresses["fanout"], graph_address=at_graph, post_address=at_post, timeline_address=at_timeline
     )
-    await started("fanout", fanout.running(fanout_settings, queue))
-    return addresses
+    return [
+        graph.running(graphs, queue),
+        post.running(posts, queue),
+        timeline.running(timelines, queue),
+        fanout.running(fanouts, queue),
+    ]

@@ -17,6 +17,9 @@ from meshkit.supervisor import supervised
 _APP_ROUTES = {
     "feed.graph.v1.UserService": "graph",
     "feed.graph.v1.FollowService": "graph",
+    "feed.graph.v1.FollowRequestService": "graph",
+    "feed.graph.v1.BlockService": "graph",
+    "feed.graph.v1.MuteService": "graph",
     "feed.post.v1.PostService": "post",
     "feed.post.v1.MediaService": "post",
     "feed.timeline.v1.TimelineService": "timeline",

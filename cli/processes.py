@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,13 +10,13 @@ from functools import partial
 
 import structlog
 
+from cli.addresses import settled
 from cli.parts import MeshOptions, Services
 from cli.real_engines import RealEngines, private_engines
 from meshkit.auth import DEFAULT_AUDIENCE, DEFAULT_ISSUER
 from meshkit.process import Child, child
 from meshkit.rpc.probe import is_serving
 from meshkit.settings import MeshSettings
-from meshkit.sockets import free_port
 from meshkit.supervisor import Start, Supervised, supervised
 
 # Some of the gateway's health checks long, so that nobody calls a process that is about to refuse.
@@ -32,7 +31,7 @@ _log = structlog.get_logger(__name__)
 @asynccontextmanager
 async def service_processes(options: MeshOptions) -> AsyncIterator[Services]:
     """Run the engines and the services for the length of a block. Raises OSError when a port is taken."""
-    addresses = {name: _addresses(options, name) for name in ("graph", "post", "timeline", "fanout")}
+    addresses = settled(options, options.processes)
     async with private_engines(options.data_dir) as engines:
         environment = _environment(options, engines, addresses)
         starts = {name: _starts(options, environment, name, addresses) for name in addresses}
@@ -57,25 +56,6 @@ async def _replace_in_turn(services: Sequence[Sequence[Supervised]]) -> None:
             for running in turn:
                 group.create_task(running.restart())
     _log.info("every process was replaced")
-
-
-def _addresses(options: MeshOptions, name: str) -> tuple[str, ...]:
-    wanted = [options.listen(name, process) for process in range(options.processes)]
-    return tuple(_bindable(address) for address in wanted)
-
-
-def _bindable(address: str) -> str:
-    """Take a free port for port 0, and make sure that nobody else has the port. Raises OSError."""
-    host, _, port = address.rpartition(":")
-    if port == "0":
-        return f"{host}:{free_port()}"
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, int(port)))
-        except OSError as error:
-            raise OSError(f"a service cannot listen on {address}: {error.strerror}; --free-ports takes others") from error
-    return address
 
 
 def _environment(options: MeshOptions, engines: RealEngines, addresses: Mapping[str, Sequence[str]]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from meshkit.rpc.addresses import Address
 from meshkit.settings import MeshSettings
 
 
@@ -14,6 +15,7 @@ class GraphSettings(MeshSettings):
     graph_table: str = Field(
         default="", repr=False, description="sqlite:///… or dynamodb://…; its own; default: graph.db in the data folder"
     )
+    timeline_address: Address = "127.0.0.1:50053"
     signup: Literal["open", "restricted"] = Field(default="restricted", description="who may make accounts: all, or a scoped token")
     outbox_limit: int = Field(default=1_000_000, ge=1, description="events that may wait to be sent; more writes are refused")
 

@@ -8,8 +8,14 @@ from enum import IntEnum
 from typing import Any
 
 import grpc
+from feed.graph.v1 import block_service_pb2 as blocks
+from feed.graph.v1 import block_service_pb2_grpc as blocks_grpc
+from feed.graph.v1 import follow_request_service_pb2 as requests
+from feed.graph.v1 import follow_request_service_pb2_grpc as requests_grpc
 from feed.graph.v1 import follow_service_pb2 as follows
 from feed.graph.v1 import follow_service_pb2_grpc as follows_grpc
+from feed.graph.v1 import mute_service_pb2 as mutes
+from feed.graph.v1 import mute_service_pb2_grpc as mutes_grpc
 from feed.graph.v1 import user_service_pb2 as users
 from feed.graph.v1 import user_service_pb2_grpc as users_grpc
 from feed.post.v1 import media_service_pb2 as media
@@ -25,7 +31,10 @@ from meshkit.errors import NotFoundError, invalid_field, to_status
 
 LARGEST = 2**64 - 1
 SERVICES = (
+    "feed.graph.v1.BlockService",
+    "feed.graph.v1.FollowRequestService",
     "feed.graph.v1.FollowService",
+    "feed.graph.v1.MuteService",
     "feed.graph.v1.UserService",
     "feed.post.v1.MediaService",
     "feed.post.v1.PostService",
@@ -114,6 +123,10 @@ class Posts(posts_grpc.PostServiceServicer):
         self._upstream.note("LookupPosts", request, context)
         return posts.LookupPostsResponse()
 
+    async def DescribePost(self, request: posts.DescribePostRequest, context: Context) -> posts.DescribePostResponse:
+        self._upstream.note("DescribePost", request, context)
+        return posts.DescribePostResponse()
+
     async def ListAuthorEntries(self, request: posts.ListAuthorEntriesRequest, context: Context) -> posts.ListAuthorEntriesResponse:
         self._upstream.note("ListAuthorEntries", request, context)
         return posts.ListAuthorEntriesResponse()
@@ -187,6 +200,10 @@ class Follows(follows_grpc.FollowServiceServicer):
         self._upstream.note("DeleteFollow", request, context)
         return follows.DeleteFollowResponse()
 
+    async def RemoveFollower(self, request: follows.RemoveFollowerRequest, context: Context) -> follows.RemoveFollowerResponse:
+        self._upstream.note("RemoveFollower", request, context)
+        return follows.RemoveFollowerResponse()
+
     async def IsFollowing(self, request: follows.IsFollowingRequest, context: Context) -> follows.IsFollowingResponse:
         self._upstream.note("IsFollowing", request, context)
         return follows.IsFollowingResponse()
@@ -208,6 +225,81 @@ class Follows(follows_grpc.FollowServiceServicer):
     async def ListFolloweeIds(self, request: follows.ListFolloweeIdsRequest, context: Context) -> follows.ListFolloweeIdsResponse:
         self._upstream.note("ListFolloweeIds", request, context)
         return follows.ListFolloweeIdsResponse()
+
+    async def ListLeftAuthors(self, request: follows.ListLeftAuthorsRequest, context: Context) -> follows.ListLeftAuthorsResponse:
+        self._upstream.note("ListLeftAuthors", request, context)
+        return follows.ListLeftAuthorsResponse()
+
+
+class Requests(requests_grpc.FollowRequestServiceServicer):
+    """Requests to follow."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    async def ListFollowRequests(
+        self, request: requests.ListFollowRequestsRequest, context: Context
+    ) -> requests.ListFollowRequestsResponse:
+        self._upstream.note("ListFollowRequests", request, context)
+        return requests.ListFollowRequestsResponse()
+
+    async def ListSentFollowRequests(
+        self, request: requests.ListSentFollowRequestsRequest, context: Context
+    ) -> requests.ListSentFollowRequestsResponse:
+        self._upstream.note("ListSentFollowRequests", request, context)
+        return requests.ListSentFollowRequestsResponse()
+
+    async def ApproveFollowRequest(
+        self, request: requests.ApproveFollowRequestRequest, context: Context
+    ) -> requests.ApproveFollowRequestResponse:
+        self._upstream.note("ApproveFollowRequest", request, context)
+        response = requests.ApproveFollowRequestResponse()
+        response.follow.follower_id = request.follower_id
+        return response
+
+    async def RejectFollowRequest(
+        self, request: requests.RejectFollowRequestRequest, context: Context
+    ) -> requests.RejectFollowRequestResponse:
+        self._upstream.note("RejectFollowRequest", request, context)
+        return requests.RejectFollowRequestResponse()
+
+
+class Blocks(blocks_grpc.BlockServiceServicer):
+    """Blocks."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    async def CreateBlock(self, request: blocks.CreateBlockRequest, context: Context) -> blocks.CreateBlockResponse:
+        self._upstream.note("CreateBlock", request, context)
+        return blocks.CreateBlockResponse()
+
+    async def DeleteBlock(self, request: blocks.DeleteBlockRequest, context: Context) -> blocks.DeleteBlockResponse:
+        self._upstream.note("DeleteBlock", request, context)
+        return blocks.DeleteBlockResponse()
+
+    async def ListBlocks(self, request: blocks.ListBlocksRequest, context: Context) -> blocks.ListBlocksResponse:
+        self._upstream.note("ListBlocks", request, context)
+        return blocks.ListBlocksResponse()
+
+
+class Mutes(mutes_grpc.MuteServiceServicer):
+    """Mutes."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    async def CreateMute(self, request: mutes.CreateMuteRequest, context: Context) -> mutes.CreateMuteResponse:
+        self._upstream.note("CreateMute", request, context)
+        return mutes.CreateMuteResponse()
+
+    async def DeleteMute(self, request: mutes.DeleteMuteRequest, context: Context) -> mutes.DeleteMuteResponse:
+        self._upstream.note("DeleteMute", request, context)
+        return mutes.DeleteMuteResponse()
+
+    async def ListMutes(self, request: mutes.ListMutesRequest, context: Context) -> mutes.ListMutesResponse:
+        self._upstream.note("ListMutes", request, context)
+        return mutes.ListMutesResponse()
 
 
 class Timelines(timelines_grpc.TimelineServiceServicer):
@@ -232,6 +324,20 @@ class Timelines(timelines_grpc.TimelineServiceServicer):
         self._upstream.note("PushAuthorEntry", request, context)
         return timelines.PushAuthorEntryResponse()
 
+    async def ExplainPost(self, request: timelines.ExplainPostRequest, context: Context) -> timelines.ExplainPostResponse:
+        self._upstream.note("ExplainPost", request, context)
+        return timelines.ExplainPostResponse()
+
+    async def HideAuthor(self, request: timelines.HideAuthorRequest, context: Context) -> timelines.HideAuthorResponse:
+        self._upstream.note("HideAuthor", request, context)
+        return timelines.HideAuthorResponse()
+
+    async def MarkPulledAuthor(
+        self, request: timelines.MarkPulledAuthorRequest, context: Context
+    ) -> timelines.MarkPulledAuthorResponse:
+        self._upstream.note("MarkPulledAuthor", request, context)
+        return timelines.MarkPulledAuthorResponse()
+
 
 @asynccontextmanager
 async def serve(port: int = 0) -> AsyncIterator[Upstream]:
@@ -242,6 +348,9 @@ async def serve(port: int = 0) -> AsyncIterator[Upstream]:
     media_grpc.add_MediaServiceServicer_to_server(Media(upstream), server)
     users_grpc.add_UserServiceServicer_to_server(Users(upstream), server)
     follows_grpc.add_FollowServiceServicer_to_server(Follows(upstream), server)
+    requests_grpc.add_FollowRequestServiceServicer_to_server(Requests(upstream), server)
+    blocks_grpc.add_BlockServiceServicer_to_server(Blocks(upstream), server)
+    mutes_grpc.add_MuteServiceServicer_to_server(Mutes(upstream), server)
     timelines_grpc.add_TimelineServiceServicer_to_server(Timelines(upstream), server)
     checker = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checker, server)

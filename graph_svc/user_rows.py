@@ -1,4 +1,4 @@
-"""Where users are kept: a row for the profile, some for the counters, and one that holds the username."""
+"""Where users are kept: a row for the profile, some for the counters, one that holds the username, marks of a private one."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,10 @@ import msgspec
 from graph_svc.domain import Profile, User
 from meshkit.buckets import bucket_of
 from meshkit.ids import id_bytes, id_from
-from meshkit.table.port import AtVersion, Existence, Key, Operation, Put, Table
+from meshkit.table.port import AtVersion, Delete, Existence, Key, Operation, Put, Table
 
-# Two transactions on one row get in each other's way: on a single one, a user whom many begin to follow at once would refuse most.
+# Two transactions on one row get in each other's way, also when they only check it: on a single one, a user whom many begin to
+# follow at once would refuse most.
 FOLLOWER_SHARDS = 16
 
 
@@ -17,6 +18,7 @@ class _ProfileRow(msgspec.Struct, array_like=True):
     username: str
     display_name: str
     bio: str
+    private: bool
 
 
 def profile_key(user_id: int) -> Key:
@@ -30,8 +32,13 @@ def follower_count_key(user_id: int, shard: int) -> Key:
 
 
 def follower_shard(follower_id: int) -> int:
-    """Tell in which shard of a user's count a follower counts."""
+    """Tell in which shard of a user's rows a follower looks and counts."""
     return bucket_of(follower_id) % FOLLOWER_SHARDS
+
+
+def private_key(user_id: int, shard: int) -> Key:
+    """Where it is marked, for followers of a shard, that an account is private; it exists only then."""
+    return Key(b"user/" + id_bytes(user_id), b"private/%02d" % shard)
 
 
 def following_count_key(user_id: int) -> Key:
@@ -96,9 +103,15 @@ class UserRepository:
         item = await self._table.get(profile_key(user_id))
         return (decode_profile(item.value), AtVersion(item.version)) if item else None
 
-    def replacement(self, user_id: int, profile: Profile, unchanged: AtVersion) -> Operation:
-        """Make the operation that replaces a profile, if it is still the same."""
-        return Put(profile_key(user_id), encode_profile(profile), condition=unchanged)
+    def replacement(self, user_id: int, old: Profile, new: Profile, unchanged: AtVersion) -> list[Operation]:
+        """Make the operations that replace a profile, if it is still the same."""
+        replaced = Put(profile_key(user_id), encode_profile(new), condition=unchanged)
+        return [replaced, *(_marks(user_id, private=new.private) if new.private != old.private else [])]
+
+
+def _marks(user_id: int, *, private: bool) -> list[Operation]:
+    keys = [private_key(user_id, shard) for shard in range(FOLLOWER_SHARDS)]
+    return [Put(key, b"") if private else Delete(key) for key in keys]
 
 
 def _follower_count_keys(user_id: int) -> list[Key]:
@@ -111,10 +124,10 @@ def _keys(user_id: int) -> list[Key]:
 
 def encode_profile(profile: Profile) -> bytes:
     """Encode a profile."""
-    return msgspec.msgpack.encode(_ProfileRow(profile.username, profile.display_name, profile.bio))
+    return msgspec.msgpack.encode(_ProfileRow(profile.username, profile.display_name, profile.bio, profile.private))
 
 
 def decode_profile(value: bytes) -> Profile:
     """Decode what `encode_profile` made."""
     row = msgspec.msgpack.decode(value, type=_ProfileRow)
-    return Profile(row.username, row.display_name, row.bio)
+    return Profile(row.username, row.display_name, row.bio, row.private)

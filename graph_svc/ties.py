@@ -1,0 +1,118 @@
+"""How users stand to each other, read from a table."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from graph_svc.domain import FollowerPosition, FollowerRange, Relation, Tie
+from graph_svc.revision import Seen
+from graph_svc.tie_rows import block_key, decode_tie, tie_key
+from graph_svc.user_rows import follower_shard, private_key
+from meshkit.ids import MAX_ID, id_bytes, id_from
+from meshkit.table.port import AtVersion, Existence, Item, Key, Table
+
+# Where much is left out, the rest is read in steps of this size.
+_STEP = 1_000
+
+
+class TieRepository:
+    """Ties and blocks on a table."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def tie(self, viewer_id: int, author_id: int) -> Tie:
+        """Give what ties a viewer to an author."""
+        item = await self._table.get(tie_key(viewer_id, author_id))
+        return decode_tie(item.value) if item else Tie()
+
+    async def see(self, viewer_id: int, author_id: int) -> Seen:
+        """Give how a viewer stands to an author, and what has to hold for a change of that."""
+        return (await self.see_many(viewer_id, [author_id]))[0]
+
+    async def see_many(self, viewer_id: int, author_ids: Sequence[int]) -> list[Seen]:
+        """Give how a viewer stands to each of some authors, with one read."""
+        keys = [key for author_id in author_ids for key in _relation_keys(viewer_id, author_id)]
+        items = await self._table.get_many(keys)
+        return [_seen(viewer_id, author_id, items) for author_id in author_ids]
+
+    async def followees(self, viewer_id: int, *, after: int, limit: int, keep: Callable[[Tie], bool]) -> list[int]:
+        """Give the authors above an id, ascending, whose tie is to be kept."""
+        items = await self._some(b"ties/" + id_bytes(viewer_id), start=_above(after), limit=limit, keep=keep)
+        return [id_from(item.key.sort) for item in items]
+
+    async def followers(
+        self, author_id: int, within: FollowerRange, *, limit: int, keep: Callable[[Tie], bool]
+    ) -> list[FollowerPosition]:
+        """Give followers inside a range whose tie is to be kept, in the order of their positions."""
+        items = await self._some(
+            b"followers/" + id_bytes(author_id),
+            start=within.start.sort_key if within.start else b"",
+            end=within.end.sort_key if within.end else None,
+            limit=limit,
+            keep=keep,
+        )
+        return [FollowerPosition.from_sort_key(item.key.sort) for item in items]
+
+    async def requesters(self, author_id: int, *, after: int, limit: int) -> list[int]:
+        """Give who asks to follow, ids above `after`, ascending."""
+        return await self._ids(b"requests/" + id_bytes(author_id), after, limit)
+
+    async def requested(self, viewer_id: int, *, after: int, limit: int) -> list[int]:
+        """Give who is asked, ids above `after`, ascending."""
+        return await self._ids(b"requested/" + id_bytes(viewer_id), after, limit)
+
+    async def muted(self, viewer_id: int, *, after: int, limit: int) -> list[int]:
+        """Give who is muted, ids above `after`, ascending."""
+        return await self._ids(b"mutes/" + id_bytes(viewer_id), after, limit)
+
+    async def blocked(self, blocker_id: int, *, after: int, limit: int) -> list[int]:
+        """Give who is blocked, ids above `after`, ascending."""
+        return await self._ids(b"blocks/" + id_bytes(blocker_id), after, limit)
+
+    async def left(self, viewer_id: int, *, after: int, limit: int) -> list[tuple[int, int]]:
+        """Give the authors above an id, ascending, whose posts lately went out of a feed, each with the version of that change."""
+        items = await self._table.query(b"left/" + id_bytes(viewer_id), start=_above(after), limit=limit)
+        return [(id_from(item.key.sort), id_from(item.value)) for item in items]
+
+    async def _ids(self, partition: bytes, after: int, limit: int) -> list[int]:
+        items = await self._table.query(partition, start=_above(after), limit=limit)
+        return [id_from(item.key.sort) for item in items]
+
+    async def _some(
+        self, partition: bytes, *, start: bytes, end: bytes | None = None, limit: int, keep: Callable[[Tie], bool]
+    ) -> list[Item]:
+        """Give up to `limit` of the ties that are to be kept; fewer mean that there are no more."""
+        found: list[Item] = []
+        size = limit
+        while True:
+            items = await self._table.query(partition, start=start, end=end, limit=size)
+            found += [item for item in items if keep(decode_tie(item.value))]
+            if len(found) >= limit or len(items) < size:
+                return found[:limit]
+            start, size = items[-1].key.sort + b"\0", _STEP
+
+
+def _relation_keys(viewer_id: int, author_id: int) -> list[Key]:
+    return [
+        tie_key(viewer_id, author_id),
+        block_key(viewer_id, author_id),
+        block_key(author_id, viewer_id),
+        private_key(author_id, follower_shard(viewer_id)),
+    ]
+
+
+def _seen(viewer_id: int, author_id: int, items: Mapping[Key, Item]) -> Seen:
+    tie, blocking, blocked, private = (items.get(key) for key in _relation_keys(viewer_id, author_id))
+    relation = Relation(
+        viewer_id,
+        author_id,
+        decode_tie(tie.value) if tie else Tie(),
+        blocking=blocking is not None,
+        blocked=blocked is not None,
+        author_private=private is not None,
+    )
+    return Seen(relation, AtVersion(tie.version) if tie else Existence.ABSENT)
+
+
+def _above(user_id: int) -> bytes:
+    # One byte more than the largest id: nothing is above that.
+    return id_bytes(user_id + 1) if user_id < MAX_ID else id_bytes(MAX_ID) + b"\0"
