@@ -52,8 +52,10 @@ async def running(settings: PostSettings, queue: Queue) -> AsyncIterator[str]:
     ):
         ids, outbox = IdGenerator(settings.worker), Outbox(table, queue, limit=settings.outbox_limit)
         attachments = Attachments(MediaRepository(table), store.public_url)
-        reader = PostReader(PostRepository(table), VisibilityClient(graph_peer))
-        posts = PostServicer(PostService(table, ids, outbox, encode, attachments), reader, settings.page_tokens())
+        visibility = VisibilityClient(graph_peer)
+        reader = PostReader(PostRepository(table), visibility)
+        service = PostService(table, ids, outbox, encode, attachments, visibility)
+        posts = PostServicer(service, reader, settings.page_tokens())
         deliveries = DeliveryServicer(DeliveryService(table, ids, outbox, encode))
         media = MediaServicer(MediaService(table, ids, store))
 

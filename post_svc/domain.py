@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Self
 
-from meshkit.errors import NotFoundError, PermissionDeniedError
+from meshkit.errors import NotFoundError
 from meshkit.ids import time_ms_of
 
 
@@ -90,11 +90,6 @@ class Post:
     def tombstone(self, now_ms: int) -> Self:
         """Give what is left of the post after its deletion."""
         return replace(self, draft=Draft(""), version=self.version + 1, updated_ms=now_ms, deleted=True)
-
-    def require_author(self, user_id: int) -> None:
-        """Refuse everybody but the author."""
-        if self.author_id != user_id:
-            raise PermissionDeniedError("this is another user's post", reason="NOT_THE_AUTHOR")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from meshkit.clock import now_ms
-from meshkit.errors import OverloadedError, UnavailableError
+from meshkit.errors import OverloadedError, PermissionDeniedError, UnavailableError
 from meshkit.ids import IdGenerator, id_bytes, id_from
 from meshkit.outbox import Event, Outbox
 from meshkit.requests import RequestId, answer_record, first_answer, remember
@@ -12,6 +12,7 @@ from meshkit.table.port import ConditionFailedError, Operation, Table
 from post_svc.attachments import Attachments
 from post_svc.delivery_rows import DeliveryRepository
 from post_svc.domain import Draft, Edit, Post, PostChanged, PostCreated, PostEvent, post_not_found
+from post_svc.ports import Visibility
 from post_svc.posts import PostRepository, decode_post, encode_post
 
 _TRIES = 8
@@ -27,11 +28,13 @@ class PostService:
         outbox: Outbox,
         encode: Callable[[int, PostEvent], Event],
         attachments: Attachments,
+        visibility: Visibility,
     ) -> None:
         self._table = table
         self._posts = PostRepository(table)
         self._deliveries = DeliveryRepository(table)
         self._attachments = attachments
+        self._visibility = visibility
         self._ids = ids
         self._outbox = outbox
         self._encode = encode
@@ -75,7 +78,7 @@ class PostService:
             if found is None or found[0].deleted:
                 raise post_not_found("post.post_id")
             post, unchanged = found
-            post.require_author(user_id)
+            await self._require_author(user_id, post, "post.post_id")
             edited = post.edited(await self._changed(post, edit), now_ms())
             changed = PostChanged(post_id, edited.version)
             if message := await self._commit(self._posts.edit(edited, unchanged), changed, request, edited):
@@ -100,7 +103,7 @@ class PostService:
             if found is None:
                 raise post_not_found()
             post, unchanged = found
-            post.require_author(user_id)
+            await self._require_author(user_id, post, "post_id")
             if post.deleted:
                 await remember(self._table, request, _answer(post))
                 return await self._tell(self._deletion(post))
@@ -113,6 +116,14 @@ class PostService:
     def media_url(self, key: str) -> str:
         """Give the URL of media that a post carries."""
         return self._attachments.url(key)
+
+    async def _require_author(self, user_id: int, post: Post, field: str) -> None:
+        """Refuse everybody but the author; who may not see the post does not learn that there is one."""
+        if post.author_id == user_id:
+            return
+        if post.deleted or not await self._visibility.can_view(user_id, post.author_id):
+            raise post_not_found(field)
+        raise PermissionDeniedError("this is another user's post", reason="NOT_THE_AUTHOR")
 
     async def _changed(self, post: Post, edit: Edit) -> Draft:
         draft = post.draft

@@ -73,7 +73,7 @@ class GraphClient:
             can_view=relation.can_view,
             in_feed=relation.in_feed,
             following=relation.following,
-            follow_id=relation.follow_id,
+            edge_version=relation.edge_version,
             requested=relation.requested,
             muted=relation.muted,
             blocking=relation.blocking,

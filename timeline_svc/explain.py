@@ -15,7 +15,7 @@ class Reason(Enum):
     PUSHED = "It was put into the timeline when it was written."
     PULLED = "Its author has so many followers that readers fetch the posts."
     REBUILT = "The timeline was made after the post was written, and took it from the tables."
-    BACKFILLED = "The user came to follow the author after the post was written."
+    BACKFILLED = "The user came to follow the author, or ended a mute, after the post was written."
     OLDER = "It is older than what the timeline holds, and is read from the tables."
     DELETED = "It was deleted."
     NOT_FOLLOWING = "The user does not follow its author."
@@ -66,7 +66,7 @@ class Explainer:
         relation = await self._graph.relation(viewer_id, post.author_id)
         if reason := _why_not(relation):
             return Explanation(reason, post)
-        backfilled = Reason.BACKFILLED if relation.follow_id > post_id else None
+        backfilled = Reason.BACKFILLED if relation.edge_version > post_id else None
         return Explanation(await self._way(viewer_id, post_id, post, backfilled), post)
 
     async def _way(self, viewer_id: int, post_id: int, post: PostFacts, known: Reason | None) -> Reason:
@@ -92,8 +92,6 @@ def _why_not(relation: Relation) -> Reason | None:
         return None
     if relation.blocking or relation.blocked:
         return Reason.BLOCKED
-    if relation.requested:
-        return Reason.REQUESTED
     if not relation.can_view:
-        return Reason.PRIVATE
+        return Reason.REQUESTED if relation.requested else Reason.PRIVATE
     return Reason.MUTED if relation.muted and relation.following else Reason.NOT_FOLLOWING

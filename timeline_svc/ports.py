@@ -101,12 +101,15 @@ class TimelineStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """How a viewer stands to an author. `follow_id` is the time-ordered id of the moment since which the edge holds."""
+    """How a viewer stands to an author.
+
+    `edge_version` is the time-ordered id of the last change that took the author's posts into the viewer's feed or out of it.
+    """
 
     can_view: bool
     in_feed: bool
     following: bool
-    follow_id: int
+    edge_version: int
     requested: bool
     muted: bool
     blocking: bool

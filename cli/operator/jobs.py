@@ -9,12 +9,15 @@ from cli import options
 from cli.operator.clients import FanoutClient
 from cli.operator.domain import Job
 from cli.operator.options import DEFAULT_FANOUT, Fanout, run, seconds, show
+from meshkit.ids import MAX_ID
 
 _COLUMNS = ("job", "kind", "author", "chunks", "followers", "delivered", "age")
 
 
 def jobs(
-    job_id: Annotated[int | None, typer.Argument(min=1, help="A post's id; without it all running jobs are shown.")] = None,
+    job_id: Annotated[
+        int | None, typer.Argument(min=1, max=MAX_ID, help="A post's id; without it all running jobs are shown.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most jobs to show, oldest first.")] = 100,
     fanout: Fanout = DEFAULT_FANOUT,
     data_dir: options.DataDir = options.DEFAULT_DATA_DIR,

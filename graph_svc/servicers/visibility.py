@@ -37,4 +37,5 @@ def _relation(relation: Relation) -> relation_pb2.Relation:
         blocking=relation.blocking,
         blocked=relation.blocked,
         author_private=relation.author_private,
+        edge_version=relation.tie.version,
     )

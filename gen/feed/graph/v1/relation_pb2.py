@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x65\x64/graph/v1/relation.proto\x12\rfeed.graph.v1\"\xb0\x01\n\x08Relation\x12\x10\n\x08\x63\x61n_view\x18\x01 \x01(\x08\x12\x0f\n\x07in_feed\x18\x02 \x01(\x08\x12\x11\n\tfollowing\x18\x03 \x01(\x08\x12\x11\n\tfollow_id\x18\x04 \x01(\x06\x12\x11\n\trequested\x18\x05 \x01(\x08\x12\r\n\x05muted\x18\x06 \x01(\x08\x12\x10\n\x08\x62locking\x18\x07 \x01(\x08\x12\x0f\n\x07\x62locked\x18\x08 \x01(\x08\x12\x16\n\x0e\x61uthor_private\x18\t \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x66\x65\x65\x64/graph/v1/relation.proto\x12\rfeed.graph.v1\"\xc6\x01\n\x08Relation\x12\x10\n\x08\x63\x61n_view\x18\x01 \x01(\x08\x12\x0f\n\x07in_feed\x18\x02 \x01(\x08\x12\x11\n\tfollowing\x18\x03 \x01(\x08\x12\x11\n\tfollow_id\x18\x04 \x01(\x06\x12\x11\n\trequested\x18\x05 \x01(\x08\x12\r\n\x05muted\x18\x06 \x01(\x08\x12\x10\n\x08\x62locking\x18\x07 \x01(\x08\x12\x0f\n\x07\x62locked\x18\x08 \x01(\x08\x12\x16\n\x0e\x61uthor_private\x18\t \x01(\x08\x12\x14\n\x0c\x65\x64ge_version\x18\n \x01(\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'feed.graph.v1.relation_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_RELATION']._serialized_start=48
-  _globals['_RELATION']._serialized_end=224
+  _globals['_RELATION']._serialized_end=246
 # @@protoc_insertion_point(module_scope)

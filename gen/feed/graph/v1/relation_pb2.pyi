@@ -31,6 +31,7 @@ class Relation(_message.Message):
     BLOCKING_FIELD_NUMBER: _builtins.int
     BLOCKED_FIELD_NUMBER: _builtins.int
     AUTHOR_PRIVATE_FIELD_NUMBER: _builtins.int
+    EDGE_VERSION_FIELD_NUMBER: _builtins.int
     can_view: _builtins.bool
     """Whether the viewer may see the author's posts."""
     in_feed: _builtins.bool
@@ -49,6 +50,8 @@ class Relation(_message.Message):
     """Whether the author blocks the viewer."""
     author_private: _builtins.bool
     """Whether the author's account is private."""
+    edge_version: _builtins.int
+    """Time-ordered id of the last change that took the author's posts into the viewer's feed or out of it; 0 when there was none lately."""
     def __init__(
         self,
         *,
@@ -61,10 +64,11 @@ class Relation(_message.Message):
         blocking: _builtins.bool = ...,
         blocked: _builtins.bool = ...,
         author_private: _builtins.bool = ...,
+        edge_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_private", b"author_private", "blocked", b"blocked", "blocking", b"blocking", "can_view", b"can_view", "follow_id", b"follow_id", "following", b"following", "in_feed", b"in_feed", "muted", b"muted", "requested", b"requested"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_private", b"author_private", "blocked", b"blocked", "blocking", b"blocking", "can_view", b"can_view", "edge_version", b"edge_version", "follow_id", b"follow_id", "following", b"following", "in_feed", b"in_feed", "muted", b"muted", "requested", b"requested"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -36,7 +36,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_REBUILT: _Reason.ValueType  # 4
     """In the feed: the timeline was made after the post was written."""
     REASON_BACKFILLED: _Reason.ValueType  # 5
-    """In the feed: the user came to follow the author after the post was written."""
+    """In the feed: the user came to follow the author, or ended a mute, after the post was written."""
     REASON_OLDER: _Reason.ValueType  # 6
     """In the feed: it is older than what the timeline holds, and is read from the tables."""
     REASON_DELETED: _Reason.ValueType  # 7
@@ -72,7 +72,7 @@ REASON_PULLED: Reason.ValueType  # 3
 REASON_REBUILT: Reason.ValueType  # 4
 """In the feed: the timeline was made after the post was written."""
 REASON_BACKFILLED: Reason.ValueType  # 5
-"""In the feed: the user came to follow the author after the post was written."""
+"""In the feed: the user came to follow the author, or ended a mute, after the post was written."""
 REASON_OLDER: Reason.ValueType  # 6
 """In the feed: it is older than what the timeline holds, and is read from the tables."""
 REASON_DELETED: Reason.ValueType  # 7
