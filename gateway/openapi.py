@@ -5,10 +5,10 @@ from importlib import metadata
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from gateway.fields import body_type, query_fields, unwrapped, variable_field
+from gateway.fields import QueryField, body_type, query_fields, unwrapped, variable_field
 from gateway.replies import Json
 from gateway.routes import Access, Route, routes
-from gateway.schemas import Schemas, error_schema
+from gateway.schemas import Schemas, error_schema, is_required
 
 _BEARER = "bearer"
 _ERROR = "Error"
@@ -62,7 +62,7 @@ def _operation(route: Route, schemas: Schemas) -> Json:
         "responses": {"200": {"description": "Done.", "content": _json(answer)}, "default": _reference(_ERROR, "responses")},
     }
     if body := body_type(route, schemas.messages):
-        operation["requestBody"] = {"required": True, "content": _json(schemas.message(body))}
+        operation["requestBody"] = _request_body(route, body, schemas)
     if route.alias:
         operation["x-alias-of"] = _id(route)
     return operation
@@ -78,9 +78,21 @@ def _path_parameters(route: Route, schemas: Schemas) -> list[Json]:
 
 def _query_parameters(route: Route, schemas: Schemas) -> list[Json]:
     return [
-        {"name": leaf.path, "in": "query", "schema": schemas.field(leaf.message, leaf.field)}
+        {"name": leaf.path, "in": "query", "required": _must_be_given(leaf), "schema": schemas.field(leaf.message, leaf.field)}
         for leaf in query_fields(route, schemas.messages)
     ]
+
+
+def _must_be_given(leaf: QueryField) -> bool:
+    """Whether a call without the parameter is refused. One inside a message may be left out together with it."""
+    return is_required(leaf.field) and "." not in leaf.path
+
+
+def _request_body(route: Route, body: str, schemas: Schemas) -> Json:
+    """Describe a body without the fields that the path gives; it may be left out when nothing that is left is required."""
+    found = (variable_field(route, variable, schemas.messages) for variable in route.variables)
+    bound = {field.name for message, field in found if message == body}
+    return {"required": bool(schemas.needed(body, bound)), "content": _json(schemas.body(body, bound))}
 
 
 def _id(route: Route) -> str:

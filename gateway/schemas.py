@@ -1,5 +1,7 @@
 """JSON schemas of the contracts' messages, with the limits that their field rules set."""
 
+from collections.abc import Collection
+
 from feed.rules.v1 import rules_pb2
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorSet
 
@@ -64,6 +66,16 @@ class Schemas:
             self._wanted.append(name)
         return {"$ref": f"#/components/schemas/{name}"}
 
+    def body(self, name: str, bound: Collection[str]) -> Json:
+        """Give what a request holds of a message: an object of its own where the path binds some of the fields."""
+        if not bound:
+            return self.message(name)
+        return {**self._object(name, self.messages[name], bound), **self._described(name)}
+
+    def needed(self, name: str, bound: Collection[str] = ()) -> list[str]:
+        """Name the fields of a message that a request must have, without those that the path binds."""
+        return [field.name for field in self.messages[name].field if is_required(field) and field.name not in bound]
+
     def components(self) -> dict[str, Json]:
         """Give all messages and enums that were referred to, and those that these refer to."""
         made: dict[str, Json] = {}
@@ -77,9 +89,9 @@ class Schemas:
             return {**self._enum(name, enum), **described}
         return {**self._object(name, self.messages[name]), **described}
 
-    def _object(self, name: str, message: DescriptorProto) -> Json:
-        needed = [field.name for field in message.field if field.options.Extensions[rules_pb2.field].required]
-        properties = {field.name: self.field(name, field) for field in message.field}
+    def _object(self, name: str, message: DescriptorProto, bound: Collection[str] = ()) -> Json:
+        needed = self.needed(name, bound)
+        properties = {field.name: self.field(name, field) for field in message.field if field.name not in bound}
         return {"type": "object", "properties": properties, **({"required": needed} if needed else {})}
 
     def _enum(self, name: str, enum: EnumDescriptorProto) -> Json:
@@ -99,6 +111,11 @@ class Schemas:
 
     def _described(self, name: str) -> Json:
         return {"description": self.comments[name]} if name in self.comments else {}
+
+
+def is_required(field: FieldDescriptorProto) -> bool:
+    """Whether a message without the field is refused."""
+    return field.options.Extensions[rules_pb2.field].required
 
 
 def _limits(rules: rules_pb2.FieldRules) -> Json:

@@ -29,7 +29,7 @@ class LostFeeds:
 
     async def _settle(self, viewer_id: int, author_id: int) -> None:
         tie = await self._ties.tie(viewer_id, author_id)
-        # What has come back meanwhile has a larger version than this one, so it is not hidden however late this arrives. Without a
-        # version nothing ended lately: there is nothing to hide.
+        # What has come back meanwhile has a larger version than this one, and feeds know it for two hours: it is not hidden,
+        # however late this arrives. Without a version nothing ended lately: there is nothing to hide.
         if tie.version and not tie.in_feed:
             await self._feeds.hide(viewer_id, author_id, tie.version)

@@ -57,11 +57,11 @@ class Revision:
         ]
 
     def _left(self) -> list[Operation]:
-        """Note that the author left the feed, or is back."""
+        """Note that the author left the feed, or is back: a feed that is made anew must take no older change for the last."""
         key = left_key(self.seen.relation.viewer_id, self.seen.relation.author_id)
-        if not self.tie.in_feed:
+        if not self.tie.in_feed or self.seen.relation.tie.version:
             return [Put(key, id_bytes(self.tie.version), expires_at=_after(_LEFT_SECONDS))]
-        return [Delete(key)] if self.seen.relation.tie.version else []
+        return []
 
 
 def _after(seconds: float) -> float:

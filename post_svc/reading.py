@@ -47,9 +47,7 @@ class PostReader:
         """
         page = await self._page_by_author(author_id, size, before)
         if not await self._may_see(viewer_id, author_id):
-            raise PermissionDeniedError(
-                "you may not see this account's posts; those it accepts as followers may", reason="NOT_VISIBLE"
-            )
+            raise PermissionDeniedError("this account's posts are not for you to see", reason="NOT_VISIBLE")
         return page
 
     async def lookup(self, post_ids: Sequence[int]) -> list[Post]:

@@ -1,5 +1,6 @@
 """Reading a home feed: the timeline merged with pulled authors, then further down, until the page is full or all is shown."""
 
+import time
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,9 @@ _SPARE = 15
 _NEAR = 400
 # So many pulled authors are read further down in the tables for each page; more, for many pages at once.
 _FEW = 20
+# Who left a feed is out of it within a second.
+_FRESH_SECONDS = 0.5
+_LOOKS = 3
 
 _log = structlog.get_logger(__name__)
 
@@ -106,12 +110,7 @@ class HomeFeed:
     async def _candidates(self, viewer_id: int, before: int | None, need: int) -> _Candidates:
         """Give at least `need` candidates below an id, or all that are left."""
         try:
-            # The tail is enough for the first page as a rule; further down all of the timeline is read.
-            home = await self._timelines.read(viewer_id, need + _SPARE if before is None else None)
-            found = await self._in_timeline(home, before, need)
-            if home.window and len(found.post_ids) < need and not home.window.whole:
-                home = await self._timelines.read(viewer_id, None)
-                found = await self._in_timeline(home, before, need)
+            home, found = await self._read(viewer_id, before, need)
             if home.window:
                 return await self._and_older(viewer_id, home, found, before, need)
         except UnavailableError as error:
@@ -119,6 +118,20 @@ class HomeFeed:
                 raise
             _log.debug("timelines are away: pulling", viewer_id=viewer_id)
         return await self._from_tables(viewer_id, before, need)
+
+    async def _read(self, viewer_id: int, before: int | None, need: int) -> tuple[HomeWindow, _Stretch]:
+        """Read the timeline and what is merged into it; again if that took so long that authors may have left meanwhile."""
+        for _ in range(_LOOKS):
+            began = time.monotonic()
+            # The tail is enough for the first page as a rule; further down all of the timeline is read.
+            home = await self._timelines.read(viewer_id, need + _SPARE if before is None else None)
+            found = await self._in_timeline(home, before, need)
+            if home.window and len(found.post_ids) < need and not home.window.whole:
+                home = await self._timelines.read(viewer_id, None)
+                found = await self._in_timeline(home, before, need)
+            if time.monotonic() - began < _FRESH_SECONDS:
+                break
+        return home, found
 
     async def _in_timeline(self, home: HomeWindow, before: int | None, need: int) -> _Stretch:
         """Give what the timeline, merged with pulled authors, has below an id: all, or at least `need`."""

@@ -49,10 +49,12 @@ class TimelineStore(Protocol):
         *,
         marks: Mapping[int, int],
         left: Mapping[int, int],
+        back: Mapping[int, int] | None = None,
     ) -> bool:
         """Merge entries (ascending, complete from `floor` on) into the timeline that was begun, and make it ready.
 
-        `marks` are authors to be pulled, with their turns; `left` are authors who left the feed lately, with that change's version.
+        `marks` are authors to be pulled, with their turns; `left` are authors who left the feed lately, `back` those who came
+        back, with that change's version: older changes that arrive late have no effect.
         False if the timeline is no longer there, even if another one is: that may lack what was published in between.
         """
 

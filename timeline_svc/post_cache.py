@@ -11,12 +11,15 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from meshkit.clock import now_ms
+from meshkit.ids import first_id_at
 from meshkit.single_flight import SingleFlight
 from timeline_svc.ports import PostCopy, Posts
 
 _TRIES = 3
 _OVERHEAD_BYTES = 300
 _CHANGES = 100_000
+_SETTLED_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,9 @@ class PostCache:
         if copy and known and copy.version < known.version:
             return _Copy(None, began, 0)
         taken = _Copy(self._frame(copy.encoded) if copy else None, began, time.monotonic() + self._seconds)
-        if max(self._last_told(post_id), self._missed) < began:
+        # A young post that is not there may be half written: its author's list may show it before it shows itself.
+        settled = copy or post_id < first_id_at(now_ms() - _SETTLED_MS)
+        if settled and max(self._last_told(post_id), self._missed) < began:
             self._keep(post_id, taken)
         return taken
 

@@ -10,8 +10,9 @@ REBUILT_ENTRIES = 800
 class Rebuilder:
     """Makes timelines. All that one is made of is asked for after it was begun, so that nothing is lost of what happens meanwhile.
 
-    What is published comes by push, by pull, or by both. Who is unfollowed, muted or blocked is hidden in what was begun; who was
-    shortly before is asked for, since posts may still be on their way. Who turns to pull is marked in what was begun, or is found.
+    What is published comes by push, by pull, or by both. Who is unfollowed, muted or blocked is hidden in what was begun. Who left
+    shortly before is asked for, since posts may still be on their way, and who came back, since older changes may. Who turns to
+    pull is marked in what was begun, or is found turned.
     """
 
     def __init__(self, store: TimelineStore, puller: Puller, graph: Graph, turns: Turns) -> None:
@@ -24,10 +25,11 @@ class Rebuilder:
         """Make the timeline of one viewer. Raises UnavailableError."""
         (viewer_id,) = viewer_ids
         generation = await self._store.begin_home(viewer_id)
-        left = await self._graph.left(viewer_id)
+        changed = await self._graph.left(viewer_id)
         followees = await self._graph.followees(viewer_id)
         marks = await self._turns.of(followees)
         entries = await self._puller.newest([*followees, viewer_id], before=None, need=REBUILT_ENTRIES)
         floor = entries[-1].post_id if len(entries) == REBUILT_ENTRIES else 0
-        gone = {author_id: left[author_id] for author_id in left.keys() - set(followees)}
-        await self._store.complete_home(viewer_id, generation, entries[::-1], floor, marks=marks, left=gone)
+        gone = {author_id: changed[author_id] for author_id in changed.keys() - set(followees)}
+        back = {author_id: changed[author_id] for author_id in changed.keys() & set(followees)}
+        await self._store.complete_home(viewer_id, generation, entries[::-1], floor, marks=marks, left=gone, back=back)

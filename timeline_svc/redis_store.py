@@ -130,9 +130,11 @@ class RedisTimelineStore:
         *,
         marks: Mapping[int, int],
         left: Mapping[int, int],
+        back: Mapping[int, int] | None = None,
     ) -> bool:
         """Merge entries (ascending, complete from `floor` on) into the timeline that was begun, and make it ready."""
-        changes = b"".join(id_bytes(author_id) + id_bytes(version) for author_id, version in left.items())
+        flagged = [(left, b"1"), (back or {}, b"0")]
+        changes = b"".join(id_bytes(a) + id_bytes(v) + flag for notes, flag in flagged for a, v in notes.items())
         return await self._merge_home(user_id, entries, floor, generation, pack_marks(marks), changes)
 
     async def add_home(self, user_id: int, entries: Sequence[Entry], floor: int) -> bool:

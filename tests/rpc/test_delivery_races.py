@@ -53,10 +53,18 @@ class Held:
         await self._table.write(*operations)
 
 
+class Nobody:
+    """Whom these tests have for readers."""
+
+    async def can_view(self, viewer_id: int, author_id: int) -> bool:
+        """Show nothing of others."""
+        raise AssertionError(f"{viewer_id} reads {author_id}")
+
+
 def posts_on(table: Table) -> PostService:
     """Make the service that publishes posts."""
-    outbox = Outbox(table, MemoryQueue())
-    return PostService(table, IdGenerator(1), outbox, encode, Attachments(MediaRepository(table), "https://media.test"))
+    attachments = Attachments(MediaRepository(table), "https://media.test")
+    return PostService(table, IdGenerator(1), Outbox(table, MemoryQueue()), encode, attachments, Nobody())
 
 
 def deliveries_on(table: Table) -> DeliveryService:

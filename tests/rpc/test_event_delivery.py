@@ -58,7 +58,7 @@ async def quick_service(
     async with open_sqlite(settings.data_dir / "posts.db") as table:
         outbox = Outbox(table, queue, sweep_seconds=0.01, sweep_age=sweep_age)
         attachments = Attachments(MediaRepository(table), "https://media.test")
-        written = PostService(table, IdGenerator(1), outbox, encode, attachments)
+        written = PostService(table, IdGenerator(1), outbox, encode, attachments, Nobody())
         servicer = PostServicer(written, PostReader(PostRepository(table), Nobody()), settings.page_tokens())
         register = partial(post_service_pb2_grpc.add_PostServiceServicer_to_server, servicer)
         listen = settings.listen(settings.post_listen)

@@ -82,7 +82,7 @@ async def test_an_edit_has_the_limits_of_a_new_post(posts: Posts) -> None:
 
 
 async def test_only_the_author_changes_a_post(posts: Posts) -> None:
-    """Another's edit and deletion are PERMISSION_DENIED and change nothing."""
+    """Another's edit and deletion are PERMISSION_DENIED and change nothing; after the deletion there is no post for them."""
     made = await posts.create(ADA)
     with refused(CODE.PERMISSION_DENIED, "NOT_THE_AUTHOR"):
         await posts.write(BOB, made.post_id, "new")
@@ -94,7 +94,9 @@ async def test_only_the_author_changes_a_post(posts: Posts) -> None:
         await posts.update(ADA, Post(post_id=made.post_id, user_id=BOB, content="new"), "content")
     assert await posts.get(made.post_id) == made
     await posts.delete(ADA, made.post_id)
-    with refused(CODE.PERMISSION_DENIED, "NOT_THE_AUTHOR"):
+    with refused(CODE.NOT_FOUND, "POST_NOT_FOUND", "post.post_id"):
+        await posts.write(BOB, made.post_id, "new")
+    with refused(CODE.NOT_FOUND, "POST_NOT_FOUND", "post_id"):
         await posts.delete(BOB, made.post_id)
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 import grpc
 import pytest
 from feed.post.v1 import post_service_pb2 as pb
+from google.rpc import code_pb2
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
 
 import graph_svc.__main__ as graph
 import post_svc.__main__ as post
@@ -109,9 +112,39 @@ async def test_a_hidden_post_looks_like_none(posts: Posts, follows: Graph, peopl
     assert len(set(failures)) == 1
     page = await outcome(posts.by_author(viewer, author))
     assert isinstance(page, Failure)
-    assert page.text == "you may not see this account's posts; those it accepts as followers may"
+    assert page.text == "this account's posts are not for you to see"
     await undoing(follows, author, viewer)
     assert await seen(posts, viewer, made)
+
+
+async def refusals(posts: Posts, caller: int, post_id: int) -> list[Status]:
+    """Give what a caller is answered, to the last detail, who tries to edit a post and then to delete it."""
+    given = []
+    for change in (posts.write(caller, post_id, "mine"), posts.delete(caller, post_id)):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await change
+        given.append(rpc_status.from_call(caught.value))  # type: ignore[arg-type]  # it has what is read: code, details, metadata
+    return given
+
+
+@WAYS
+async def test_who_may_not_see_a_post_learns_nothing_by_changing_it(
+    posts: Posts, follows: Graph, people: People, deed: Deed, undoing: Deed
+) -> None:
+    """Edits and deletions of another's post are refused as such while it is seen, and otherwise exactly as of an unknown one."""
+    author, viewer = await people.ids(2)
+    made, gone = await posts.create(author), await posts.create(author)
+    denied, unknown = await refusals(posts, viewer, made.post_id), await refusals(posts, viewer, ABSENT_ID)
+    assert [answer.code for answer in (*denied, *unknown)] == [*[code_pb2.PERMISSION_DENIED] * 2, *[code_pb2.NOT_FOUND] * 2]
+    assert all(len(answer.details) for answer in (*denied, *unknown))
+    await posts.delete(author, gone.post_id)
+    assert await refusals(posts, viewer, gone.post_id) == unknown
+    await deed(follows, author, viewer)
+    for hidden in (made, gone):
+        assert await refusals(posts, viewer, hidden.post_id) == unknown
+    await undoing(follows, author, viewer)
+    assert await refusals(posts, viewer, made.post_id) == denied
+    assert await posts.get(made.post_id, author) == made
 
 
 async def test_a_page_token_gives_no_more_to_see(posts: Posts, follows: Graph, people: People) -> None:
@@ -140,7 +173,7 @@ async def test_services_see_all_posts(posts: Posts, follows: Graph, people: Peop
 async def test_without_the_graph_only_ones_own_posts_are_read(
     common: dict[str, object], queue: MemoryQueue, tokens: Tokens, feeds: Feeds
 ) -> None:
-    """While it is not known who may see posts nobody but their author does; deleting and posting go on."""
+    """While it is not known who may see posts nobody but their author does; posting, editing and deleting go on."""
     async with graph.running(graph_settings(common, timeline_address=feeds.address), queue) as address:
         pass  # its port is free again
     async with post.running(post_settings(common, graph_address=address), queue) as service, stubs(service) as connected:
@@ -151,6 +184,10 @@ async def test_without_the_graph_only_ones_own_posts_are_read(
         for call in (posts.get(made.post_id, 12), posts.by_author(12, 11)):
             with refused(CODE.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"):
                 await call
+        assert (await posts.write(11, made.post_id, "new")).version == 2
+        for change in (posts.write(12, made.post_id, "mine"), posts.delete(12, made.post_id)):
+            with refused(CODE.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE"):
+                await change
         with refused(CODE.NOT_FOUND, "POST_NOT_FOUND", "post_id"):
             await posts.get(gone.post_id, 12)
 
@@ -158,9 +195,6 @@ async def test_without_the_graph_only_ones_own_posts_are_read(
 async def test_nothing_is_shown_that_was_posted_after_the_answer(tmp_path: Path) -> None:
     """A page whose viewer may see it by an answer from before does not have what the author posted after that answer."""
     async with MemoryQueue() as queue, open_sqlite(tmp_path / "posts.db") as table:
-        attachments = Attachments(MediaRepository(table), "https://media.test")
-        posts = PostService(table, IdGenerator(1), Outbox(table, queue), encode, attachments)
-        public = await posts.create(11, "for all", (), None)
 
         class Closing:
             """An account that goes private, and goes on posting, as soon as it has said that it is public."""
@@ -171,5 +205,8 @@ async def test_nothing_is_shown_that_was_posted_after_the_answer(tmp_path: Path)
                 await posts.create(11, "for friends", (), None)
                 return True
 
+        attachments = Attachments(MediaRepository(table), "https://media.test")
+        posts = PostService(table, IdGenerator(1), Outbox(table, queue), encode, attachments, Closing())
+        public = await posts.create(11, "for all", (), None)
         page = await PostReader(PostRepository(table), Closing()).page_by_author(12, 11, 10, None)
     assert page.posts == [public]

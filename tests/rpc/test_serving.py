@@ -117,7 +117,7 @@ async def test_a_call_without_a_deadline_has_one_too(common: Common, tokens: Tok
     server = grpc.aio.server(interceptors=[EdgeInterceptor(edge)])
     async with MemoryQueue() as queue, open_sqlite(table_file) as table:
         attachments = Attachments(MediaRepository(table), "https://media.test")
-        service = PostService(table, IdGenerator(1), Outbox(table, queue), encode, attachments)
+        service = PostService(table, IdGenerator(1), Outbox(table, queue), encode, attachments, Nobody())
         reader = PostReader(PostRepository(table), Nobody())
         post_service_pb2_grpc.add_PostServiceServicer_to_server(PostServicer(service, reader, settings.page_tokens()), server)
         port = server.add_insecure_port("127.0.0.1:0")

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from google.api import annotations_pb2
@@ -231,6 +232,53 @@ def test_limits_and_aliases_are_in_the_document() -> None:
     assert request["properties"]["user_id"]["type"] == "string"
     assert document["paths"]["/posts"]["post"]["x-alias-of"] == "PostService_CreatePost"
     assert document["paths"]["/v1/users"]["post"]["security"] == [{}, {"bearer": []}]
+
+
+def operation(verb: str, path: str) -> dict[str, Any]:
+    """Find an operation of the document."""
+    found: dict[str, Any] = json.loads(json.dumps(openapi.document(CONTRACTS)))["paths"][path][verb]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "required", "optional"),
+    [
+        ("/v1/users:lookup", {"username"}, set()),
+        ("/v1/feed:explain", {"post_id"}, {"user_id"}),
+        ("/v1/users/{user_id}/posts", set(), {"page_size", "page_token"}),
+    ],
+)
+def test_the_document_tells_which_query_parameters_are_needed(path: str, required: set[str], optional: set[str]) -> None:
+    """A query parameter is required where the contract requires its field, and nowhere else."""
+    query = [parameter for parameter in operation("get", path)["parameters"] if parameter["in"] == "query"]
+    assert {parameter["name"] for parameter in query if parameter["required"]} == required
+    assert {parameter["name"] for parameter in query if not parameter["required"]} == optional
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "fields"),
+    [
+        ("post", "/v1/follow-requests/{follower_id}:approve", {"request_id"}),
+        ("post", "/v1/media/{media_id}:complete", set()),
+        ("patch", "/v1/posts/{post_id}", {"user_id", "content", "media_urls", "create_time", "update_time", "version"}),
+    ],
+)
+def test_a_body_has_nothing_that_the_path_gives(verb: str, path: str, fields: set[str]) -> None:
+    """A body's fields are those that are no variables of its path; without a required one it may be left out."""
+    body = operation(verb, path)["requestBody"]
+    schema = body["content"]["application/json"]["schema"]
+    assert set(schema["properties"]) == fields
+    assert "required" not in schema
+    assert body["required"] is False
+
+
+@pytest.mark.parametrize(("verb", "path"), [("post", "/v1/posts"), ("post", "/v1/follows"), ("delete", "/friends/create")])
+def test_a_body_that_the_path_gives_nothing_of_is_the_whole_message(verb: str, path: str) -> None:
+    """Such a body is a reference to its message, and required where one of its fields is."""
+    body = operation(verb, path)["requestBody"]
+    name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    assert openapi.document(CONTRACTS)["components"]["schemas"][name]["required"]  # type: ignore[index]
+    assert body["required"] is True
 
 
 def copy_of_contracts() -> FileDescriptorSet:

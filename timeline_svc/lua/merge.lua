@@ -1,7 +1,8 @@
 -- Merges pulled entries into a timeline that exists. KEYS: the timeline, and for a home timeline its sources.
 -- ARGV: the entries (packed, ascending), the id from which on they are complete (8 bytes), the cap, and the generation of the timeline
 -- that they make ready; the empty string when they are only some more, which fit any. For a home timeline that is made ready also the
--- marks of its pulled authors, and the authors who left the feed lately, each with the version of that change (8 and 8 bytes).
+-- marks of its pulled authors, and the authors who left the feed lately or are back in it, each with the version of that change and '1' or
+-- '0' (8, 8 and 1 bytes).
 -- Entries of authors who left are dropped. Returns 0 when the timeline is missing, or another one than was begun.
 local timeline = open(redis.call('GET', KEYS[1]) or '')
 local pulled, floor, cap, generation = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
@@ -17,8 +18,9 @@ if record then
   for position = 1, #ARGV[5], MARK do
     record = marked(record, string.sub(ARGV[5], position, position + 7), string.sub(ARGV[5], position + 8, position + MARK - 1))
   end
-  for position = 1, #ARGV[6], 16 do
-    note(KEYS[2], string.sub(ARGV[6], position, position + 7), string.sub(ARGV[6], position + 8, position + 15), '1')
+  for position = 1, #ARGV[6], 17 do
+    local author, version = string.sub(ARGV[6], position, position + 7), string.sub(ARGV[6], position + 8, position + 15)
+    note(KEYS[2], author, version, string.sub(ARGV[6], position + 16, position + 16))
   end
 end
 local live = string.sub(timeline.bytes, 1, timeline.count * PART)

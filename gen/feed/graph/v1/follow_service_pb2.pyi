@@ -476,7 +476,7 @@ Global___ListLeftAuthorsRequest: _TypeAlias = ListLeftAuthorsRequest  # noqa: Y0
 
 @_typing.final
 class ListLeftAuthorsResponse(_message.Message):
-    """Who went."""
+    """Who went, or came back."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -500,7 +500,7 @@ Global___ListLeftAuthorsResponse: _TypeAlias = ListLeftAuthorsResponse  # noqa: 
 
 @_typing.final
 class LeftAuthor(_message.Message):
-    """An author whose posts went out of a feed."""
+    """An author whose posts went out of a feed, or came back."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -509,7 +509,7 @@ class LeftAuthor(_message.Message):
     author_id: _builtins.int
     """Who."""
     edge_version: _builtins.int
-    """The version of the change that took them out."""
+    """The version of the last such change."""
     def __init__(
         self,
         *,

@@ -155,8 +155,8 @@ class FollowServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListLeftAuthors(self, request, context):
-        """Authors whose posts went out of an account's home feed within the last two hours, by an unfollow, a mute or a block. Some may be back
-        in it. For services that rebuild timelines: what was on its way to the lost one may still arrive.
+        """Authors whose posts went out of an account's home feed, or came back into it, within the last two hours. For services that rebuild
+        timelines: what was on its way to the lost one, and older changes, may still arrive.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -67,8 +67,8 @@ class FollowServiceStub:
     timelines.
     """
     ListLeftAuthors: _grpc.UnaryUnaryMultiCallable[_follow_service_pb2.ListLeftAuthorsRequest, _follow_service_pb2.ListLeftAuthorsResponse]
-    """Authors whose posts went out of an account's home feed within the last two hours, by an unfollow, a mute or a block. Some may be back
-    in it. For services that rebuild timelines: what was on its way to the lost one may still arrive.
+    """Authors whose posts went out of an account's home feed, or came back into it, within the last two hours. For services that rebuild
+    timelines: what was on its way to the lost one, and older changes, may still arrive.
     """
 
 @_typing.type_check_only
@@ -110,8 +110,8 @@ class FollowServiceAsyncStub(FollowServiceStub):
     timelines.
     """
     ListLeftAuthors: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.ListLeftAuthorsRequest, _follow_service_pb2.ListLeftAuthorsResponse]  # type: ignore[assignment]
-    """Authors whose posts went out of an account's home feed within the last two hours, by an unfollow, a mute or a block. Some may be back
-    in it. For services that rebuild timelines: what was on its way to the lost one may still arrive.
+    """Authors whose posts went out of an account's home feed, or came back into it, within the last two hours. For services that rebuild
+    timelines: what was on its way to the lost one, and older changes, may still arrive.
     """
 
 class FollowServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -204,8 +204,8 @@ class FollowServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _follow_service_pb2.ListLeftAuthorsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_follow_service_pb2.ListLeftAuthorsResponse, _abc.Awaitable[_follow_service_pb2.ListLeftAuthorsResponse]]:
-        """Authors whose posts went out of an account's home feed within the last two hours, by an unfollow, a mute or a block. Some may be back
-        in it. For services that rebuild timelines: what was on its way to the lost one may still arrive.
+        """Authors whose posts went out of an account's home feed, or came back into it, within the last two hours. For services that rebuild
+        timelines: what was on its way to the lost one, and older changes, may still arrive.
         """
 
 def add_FollowServiceServicer_to_server(servicer: FollowServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

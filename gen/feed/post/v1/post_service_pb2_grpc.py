@@ -102,17 +102,17 @@ class PostServiceServicer:
         """Edits the caller's own post; readers see it within a second.
 
         Errors: INVALID_ARGUMENT for a mask that names what cannot be edited, and for URLs as CreatePost; PERMISSION_DENIED for another's post;
-        NOT_FOUND when there is none; ALREADY_EXISTS when `request_id` was used with another body.
+        NOT_FOUND when there is none, or none that the caller may see; ALREADY_EXISTS when `request_id` was used with another body.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeletePost(self, request, context):
-        """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
+        """Deletes the caller's own post: when this is answered it is gone from every feed. Deleting twice is not an error.
 
         Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND
-        when there never was one; ALREADY_EXISTS when `request_id` was used with another body.
+        when there never was one, or none that the caller may see; ALREADY_EXISTS when `request_id` was used with another body.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

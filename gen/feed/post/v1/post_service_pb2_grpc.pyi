@@ -45,13 +45,13 @@ class PostServiceStub:
     """Edits the caller's own post; readers see it within a second.
 
     Errors: INVALID_ARGUMENT for a mask that names what cannot be edited, and for URLs as CreatePost; PERMISSION_DENIED for another's post;
-    NOT_FOUND when there is none; ALREADY_EXISTS when `request_id` was used with another body.
+    NOT_FOUND when there is none, or none that the caller may see; ALREADY_EXISTS when `request_id` was used with another body.
     """
     DeletePost: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.DeletePostRequest, _post_service_pb2.DeletePostResponse]
-    """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
+    """Deletes the caller's own post: when this is answered it is gone from every feed. Deleting twice is not an error.
 
     Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND
-    when there never was one; ALREADY_EXISTS when `request_id` was used with another body.
+    when there never was one, or none that the caller may see; ALREADY_EXISTS when `request_id` was used with another body.
     """
     ListUserPosts: _grpc.UnaryUnaryMultiCallable[_post_service_pb2.ListUserPostsRequest, _post_service_pb2.ListUserPostsResponse]
     """An author's posts, newest first. An author without an account has none.
@@ -83,13 +83,13 @@ class PostServiceAsyncStub(PostServiceStub):
     """Edits the caller's own post; readers see it within a second.
 
     Errors: INVALID_ARGUMENT for a mask that names what cannot be edited, and for URLs as CreatePost; PERMISSION_DENIED for another's post;
-    NOT_FOUND when there is none; ALREADY_EXISTS when `request_id` was used with another body.
+    NOT_FOUND when there is none, or none that the caller may see; ALREADY_EXISTS when `request_id` was used with another body.
     """
     DeletePost: _aio.UnaryUnaryMultiCallable[_post_service_pb2.DeletePostRequest, _post_service_pb2.DeletePostResponse]  # type: ignore[assignment]
-    """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
+    """Deletes the caller's own post: when this is answered it is gone from every feed. Deleting twice is not an error.
 
     Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND
-    when there never was one; ALREADY_EXISTS when `request_id` was used with another body.
+    when there never was one, or none that the caller may see; ALREADY_EXISTS when `request_id` was used with another body.
     """
     ListUserPosts: _aio.UnaryUnaryMultiCallable[_post_service_pb2.ListUserPostsRequest, _post_service_pb2.ListUserPostsResponse]  # type: ignore[assignment]
     """An author's posts, newest first. An author without an account has none.
@@ -136,7 +136,7 @@ class PostServiceServicer(metaclass=_abc_1.ABCMeta):
         """Edits the caller's own post; readers see it within a second.
 
         Errors: INVALID_ARGUMENT for a mask that names what cannot be edited, and for URLs as CreatePost; PERMISSION_DENIED for another's post;
-        NOT_FOUND when there is none; ALREADY_EXISTS when `request_id` was used with another body.
+        NOT_FOUND when there is none, or none that the caller may see; ALREADY_EXISTS when `request_id` was used with another body.
         """
 
     @_abc_1.abstractmethod
@@ -145,10 +145,10 @@ class PostServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _post_service_pb2.DeletePostRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_post_service_pb2.DeletePostResponse, _abc.Awaitable[_post_service_pb2.DeletePostResponse]]:
-        """Deletes the caller's own post; it is gone from every feed within a second. Deleting twice is not an error.
+        """Deletes the caller's own post: when this is answered it is gone from every feed. Deleting twice is not an error.
 
         Errors: UNAVAILABLE when the post is deleted but feeds may still show it: ask again; PERMISSION_DENIED for another's post; NOT_FOUND
-        when there never was one; ALREADY_EXISTS when `request_id` was used with another body.
+        when there never was one, or none that the caller may see; ALREADY_EXISTS when `request_id` was used with another body.
         """
 
     @_abc_1.abstractmethod

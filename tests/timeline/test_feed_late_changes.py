@@ -1,0 +1,93 @@
+"""Changes of a feed's sources that arrive late, and reads that take long."""
+
+import asyncio
+
+from redis.asyncio import Redis, RedisCluster
+
+from meshkit.clock import now_ms
+from tests.timeline.home import Home
+from timeline_svc.packed import Entry
+from timeline_svc.ports import Turned
+from timeline_svc.redis_store import author_key, home_key, sources_key
+
+SLOW_SECONDS = 0.6
+
+
+def another(home: Home) -> Home:
+    """Give another process over the same store and world: it has nothing in memory."""
+    return Home(home.store, home.world, home.users)
+
+
+async def come_back(home: Home, viewer: int, author: int) -> None:
+    """Let a viewer follow an author again, of whom the graph knows an earlier change."""
+    home.world.left_at[viewer][author] = await home.follow(viewer, author)
+
+
+async def test_an_old_hide_takes_nobody_away_who_came_back(home: Home) -> None:
+    """A hide that is held up until its author came back, and the timeline was made, hides nothing."""
+    viewer, authors = home.community(2)
+    posts = [home.commit(author) for author in authors]
+    gone = home.ids.next()
+    await come_back(home, viewer, authors[0])
+    assert await home.walk(viewer) == posts[::-1]
+    await home.changes.hide(viewer, authors[0], gone)
+    assert await home.walk(viewer) == posts[::-1]
+
+
+async def test_an_old_event_takes_nobody_away_who_came_back(home: Home) -> None:
+    """An event that is held up between its look at the graph and its note hides nobody who came back meanwhile."""
+    viewer, authors = home.community(2)
+    posts = [home.commit(author) for author in authors]
+    home.world.edges[viewer].discard(authors[0])
+    gate = home.world.gate("is_followee")
+    late = asyncio.create_task(home.changes.apply(viewer, authors[0], home.ids.next(), came=False))
+    await gate.reached.wait()
+    await come_back(home, viewer, authors[0])
+    assert await home.walk(viewer) == posts[::-1]
+    gate.open()
+    await late
+    assert await home.walk(viewer) == posts[::-1]
+
+
+async def test_an_old_hide_takes_no_mark_away(home: Home, redis: Redis | RedisCluster) -> None:
+    """A pulled author who came back before the timeline was lost stays pulled, whatever older change arrives."""
+    viewer, authors = home.community(1)
+    home.world.turns[authors[0]] = Turned(authors[0], 1, now_ms(), pushed=False)
+    await home.page(viewer)
+    gone = home.ids.next()
+    await come_back(home, viewer, authors[0])
+    await redis.unlink(home_key(viewer), sources_key(viewer))
+    assert await home.walk(viewer) == []
+    await home.changes.hide(viewer, authors[0], gone)
+    await home.store.settle(viewer, home.ids.next())
+    post = home.commit(authors[0])
+    await home.delivery.push_author(Entry(post, authors[0]))
+    assert await another(home).walk(viewer) == [post]
+
+
+async def test_a_post_that_was_seen_in_parts_shows_when_it_is_whole(home: Home) -> None:
+    """That a young post was not there when its author's list had it already is not believed later."""
+    viewer, authors = home.community(1)
+    post = home.commit(authors[0])
+    half = home.world.posts.pop(post)
+    assert await home.page(viewer) == ([], None)
+    home.world.posts[post] = half
+    await home.deliver(post, authors[0])
+    assert await home.walk(viewer) == [post]
+
+
+async def test_a_long_read_does_not_show_what_an_author_wrote_after_leaving(home: Home, redis: Redis | RedisCluster) -> None:
+    """A read that began before an unfollow, and takes long, does not show what the pulled author posted after its answer."""
+    viewer, authors = home.community(1)
+    home.world.turns[authors[0]] = Turned(authors[0], 1, now_ms(), pushed=False)
+    await home.page(viewer)
+    await redis.unlink(author_key(authors[0]))
+    gate = home.world.gate("by_authors")
+    held_up = another(home)
+    read = asyncio.create_task(held_up.page(viewer))
+    await gate.reached.wait()
+    await home.unfollow(viewer, authors[0])
+    post = home.commit(authors[0])
+    await home.delivery.push_author(Entry(post, authors[0]))
+    asyncio.get_running_loop().call_later(SLOW_SECONDS, gate.open)
+    assert await read == ([], None)
