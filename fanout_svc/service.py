@@ -8,7 +8,6 @@ from fanout_svc.reach import Reach
 from fanout_svc.sending import Sender
 from fanout_svc.steering import Steering
 from meshkit.clock import now_ms
-from meshkit.errors import UnavailableError
 
 
 class Planner:
@@ -32,26 +31,13 @@ class Planner:
         The author's own recent posts come first: who pulls them finds the post from then on. Only then is it asked whether the
         author is still pulled: a timeline that was made before, when the author had turned to push, needs the post pushed.
         """
-        try:
-            await self._timelines.push_author(post.post_id, post.author_id)
-        except UnavailableError:
-            await self._push_at_once(post)
-            raise
+        await self._timelines.push_author(post.post_id, post.author_id)
         if post.delivery is Delivery.PULL and await self._is_pulled(post.author_id):
             await self._steering.posted(post, await self._followers.count(post.author_id))
             return
         job = await self._job(post.post_id, post.author_id)
         reached = await self._deliver(job)
         await self._steering.posted(post, job.follower_count, reached)
-
-    async def _push_at_once(self, post: NewPost) -> None:
-        """Push what fits into one chunk though the author's shard is away: followers on other shards need not wait for it.
-
-        All is done again when the shard is back, since timelines that are made meanwhile may lack the post. A job would not be.
-        """
-        job = await self._job(post.post_id, post.author_id)
-        if job.chunk_count == 1 and post.delivery is not Delivery.PULL:
-            await self._deliver(job)
 
     async def plan_turn(self, turn: Turn) -> None:
         """See to the marking of an author as pulled, unless that is done, or the author has turned again meanwhile."""
