@@ -12,7 +12,8 @@ from meshkit.aws import Access
 from meshkit.private_rabbitmq import private_rabbitmq
 from meshkit.queue.port import Queue
 from meshkit.table.port import Table
-from tests.contract.queues import QUEUES, OpenQueue, Server
+from tests.contract.queues import QUEUES, OpenQueue, Server, unique_prefix
+from tests.contract.rabbitmq import Proxy
 from tests.contract.tables import DYNAMODB_SERVERS, TABLES, OpenTable
 
 
@@ -62,3 +63,17 @@ async def queue(open_queue: OpenQueue) -> AsyncIterator[Queue]:
     """Give an open broker without queues."""
     async with open_queue() as opened:
         yield opened
+
+
+@pytest.fixture
+def prefix() -> str:
+    """Give the test names of its own."""
+    return unique_prefix()
+
+
+@pytest.fixture
+async def proxy(rabbitmq: Server) -> AsyncIterator[Proxy]:
+    """Give a way to the server that is closed at first."""
+    way = Proxy(rabbitmq)
+    yield way
+    await way.cut()
