@@ -11,7 +11,14 @@ from datetime import timedelta
 from typing import Protocol, TypeVar
 
 import grpc
-from feed.graph.v1 import follow_service_pb2_grpc, user_service_pb2_grpc
+from feed.graph.v1 import (
+    block_service_pb2_grpc,
+    follow_request_service_pb2_grpc,
+    follow_service_pb2_grpc,
+    mute_service_pb2_grpc,
+    user_service_pb2_grpc,
+    visibility_service_pb2_grpc,
+)
 from feed.post.v1 import media_service_pb2_grpc, post_service_pb2_grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
@@ -48,6 +55,10 @@ class Stubs:
     follows: follow_service_pb2_grpc.FollowServiceAsyncStub
     posts: post_service_pb2_grpc.PostServiceAsyncStub
     media: media_service_pb2_grpc.MediaServiceAsyncStub
+    requests: follow_request_service_pb2_grpc.FollowRequestServiceAsyncStub
+    blocks: block_service_pb2_grpc.BlockServiceAsyncStub
+    mutes: mute_service_pb2_grpc.MuteServiceAsyncStub
+    visibility: visibility_service_pb2_grpc.VisibilityServiceAsyncStub
     channel: grpc.aio.Channel
 
 
@@ -60,6 +71,10 @@ async def stubs(address: str) -> AsyncIterator[Stubs]:
             follow_service_pb2_grpc.FollowServiceStub(channel),
             post_service_pb2_grpc.PostServiceStub(channel),
             media_service_pb2_grpc.MediaServiceStub(channel),
+            follow_request_service_pb2_grpc.FollowRequestServiceStub(channel),
+            block_service_pb2_grpc.BlockServiceStub(channel),
+            mute_service_pb2_grpc.MuteServiceStub(channel),
+            visibility_service_pb2_grpc.VisibilityServiceStub(channel),
             channel,
         )
 

@@ -14,6 +14,7 @@ from gateway.edge.settings import EdgeSettings
 from meshkit.queue.memory import MemoryQueue
 from meshkit.settings import MeshSettings
 from tests.rpc.client import ANY_PORT, Stubs, Tokens, graph_settings, post_settings, stubs
+from tests.rpc.feeds import Feeds, serving_feeds
 from tests.rpc.follow_calls import Graph
 from tests.rpc.media_calls import MediaCalls
 from tests.rpc.post_calls import Posts
@@ -39,9 +40,23 @@ async def queue() -> AsyncIterator[MemoryQueue]:
 
 
 @pytest.fixture
-async def graph_stubs(common: dict[str, object], queue: MemoryQueue) -> AsyncIterator[Stubs]:
-    """Run a graph service, and connect to it."""
-    async with graph.running(graph_settings(common), queue) as address, stubs(address) as connected:
+async def feeds(tokens: Tokens) -> AsyncIterator[Feeds]:
+    """Run what the graph service tells of feeds that lose an author."""
+    async with serving_feeds(tokens.settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def graph_address(common: dict[str, object], queue: MemoryQueue, feeds: Feeds) -> AsyncIterator[str]:
+    """Run a graph service, and give its address."""
+    async with graph.running(graph_settings(common, timeline_address=feeds.address), queue) as address:
+        yield address
+
+
+@pytest.fixture
+async def graph_stubs(graph_address: str) -> AsyncIterator[Stubs]:
+    """Connect to a graph service."""
+    async with stubs(graph_address) as connected:
         yield connected
 
 
@@ -53,9 +68,9 @@ async def media_url(common: dict[str, object]) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-async def post_stubs(common: dict[str, object], queue: MemoryQueue, media_url: str) -> AsyncIterator[Stubs]:
-    """Run a post service, and connect to it."""
-    settings = post_settings(common, media_public_url=media_url)
+async def post_stubs(common: dict[str, object], queue: MemoryQueue, media_url: str, graph_address: str) -> AsyncIterator[Stubs]:
+    """Run a post service beside a graph service, and connect to it."""
+    settings = post_settings(common, media_public_url=media_url, graph_address=graph_address)
     async with post.running(settings, queue) as address, stubs(address) as connected:
         yield connected
 

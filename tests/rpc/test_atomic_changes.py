@@ -1,31 +1,29 @@
 """A change, its event and its request id are one: when one of them cannot be written, none is."""
 
-from collections.abc import Awaitable, Callable
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import cast
 
 import grpc
 import pytest
 from feed.event.v1 import event_pb2
 
-from graph_svc.domain import Follow, Profile
-from graph_svc.events import encode
-from graph_svc.follows import FollowRepository
-from graph_svc.service import FollowService, UserService
+from graph_svc.domain import Tie
+from graph_svc.revision import Revision
+from graph_svc.ties import TieRepository
 from meshkit.clock import now_ms
 from meshkit.ids import IdGenerator
 from meshkit.lifecycle import background
 from meshkit.outbox import Outbox
 from meshkit.queue.memory import MemoryQueue
-from meshkit.table.port import ConditionFailedError, Item, Key, Operation, Table
+from meshkit.table.port import Put
 from meshkit.table.sqlite import open_sqlite
 from meshkit.topics import FOLLOW_CHANGED
 from tests.rpc.client import refused
 from tests.rpc.conftest import People
 from tests.rpc.faults import refusing
-from tests.rpc.follow_calls import Graph
+from tests.rpc.follow_calls import Graph, Range
+from tests.rpc.graph_parts import graph_parts
 from tests.rpc.inbox import Inbox
 from tests.rpc.post_calls import Posts
 
@@ -53,7 +51,7 @@ async def test_a_post_and_its_event_are_one(posts: Posts, tmp_path: Path, kind: 
     assert list((await posts.by_author(ADA, ADA)).posts) == [more]
 
 
-@pytest.mark.parametrize("kind", [*KINDS, b"followers/", b"following/"])
+@pytest.mark.parametrize("kind", [*KINDS, b"followers/", b"ties/"])
 async def test_an_edge_and_its_event_are_one(follows: Graph, people: People, tmp_path: Path, kind: bytes) -> None:
     """Without its event, its request id or its other side no edge comes, and no count changes."""
     ada, bob = await people.ids(2)
@@ -66,9 +64,9 @@ async def test_an_edge_and_its_event_are_one(follows: Graph, people: People, tmp
     assert await follows.counts(bob) == (1, 0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, b"left/"])
 async def test_an_edges_end_and_its_event_are_one(follows: Graph, people: People, tmp_path: Path, kind: bytes) -> None:
-    """Without its event or its request id no edge goes."""
+    """Without its event, its request id or its note for feeds no edge goes."""
     ada, bob = await people.ids(2)
     await follows.follow(ada, bob)
     with refusing(tmp_path / "data" / "graph.db", kind), refused(UNAVAILABLE, "TABLE_FAILED"):
@@ -87,25 +85,61 @@ async def test_an_account_and_its_name_are_one(follows: Graph, people: People, t
     assert await follows.counts(user.user_id) == (0, 0)
 
 
+@pytest.mark.parametrize("kind", [*KINDS, b"blocks/", b"ties/", b"left/"])
+async def test_a_block_and_what_it_cuts_are_one(follows: Graph, people: People, tmp_path: Path, kind: bytes) -> None:
+    """Without its row, its events, its request id or an edge's end there is no block, and both edges and counts stay."""
+    ada, bob = await people.ids(2)
+    await follows.follow(ada, bob)
+    await follows.follow(bob, ada)
+    with refusing(tmp_path / "data" / "graph.db", kind), refused(UNAVAILABLE, "TABLE_FAILED"):
+        await follows.block(ada, bob, request_id="r-1")
+    assert not (await follows.relation(ada, bob)).blocking
+    assert await follows.followee_ids(ada) == await follows.all_followers(ada) == [bob]
+    assert (await follows.counts(ada), await follows.counts(bob)) == ((1, 1), (1, 1))
+    await follows.block(ada, bob, request_id="r-1")
+    assert (await follows.counts(ada), await follows.counts(bob)) == ((0, 0), (0, 0))
+
+
+@pytest.mark.parametrize("kind", [*KINDS, b"mutes/", b"followers/"])
+async def test_a_mute_and_its_event_are_one(follows: Graph, people: People, tmp_path: Path, kind: bytes) -> None:
+    """Without its row, its event, its request id or the edge's other side nobody is muted."""
+    ada, bob = await people.ids(2)
+    await follows.follow(ada, bob)
+    with refusing(tmp_path / "data" / "graph.db", kind), refused(UNAVAILABLE, "TABLE_FAILED"):
+        await follows.mute(ada, bob, request_id="r-1")
+    relation = await follows.relation(ada, bob)
+    assert (relation.muted, relation.in_feed) == (False, True)
+    assert await follows.whole_range(bob, Range(), 5) == [ada]
+
+
+@pytest.mark.parametrize("kind", [b"requests/", b"requested/", b"request/"])
+async def test_both_sides_of_a_request_are_one(follows: Graph, people: People, tmp_path: Path, kind: bytes) -> None:
+    """Without one of its sides or its request id nobody asks."""
+    ada, bob = await people.ids(2)
+    await follows.set_private(bob, private=True)
+    with refusing(tmp_path / "data" / "graph.db", kind), refused(UNAVAILABLE, "TABLE_FAILED"):
+        await follows.follow(ada, bob, request_id="r-1")
+    assert not await follows.asks(ada, bob)
+    assert await follows.all_of(follows.requests, bob) == await follows.all_of(follows.sent, ada) == []
+
+
 async def test_versions_of_an_edge_grow_though_the_clock_goes_back(tmp_path: Path, queue: MemoryQueue) -> None:
-    """A follow after an unfollow is told with the larger version, also when a restart found the clock an hour behind."""
+    """Each change of a feed is told with a larger version, also when restarts found the clock hours behind."""
     inbox = Inbox()
     async with queue.work("test", [FOLLOW_CHANGED], inbox, concurrency=1), open_sqlite(tmp_path / "graph.db") as table:
-        outbox = Outbox(table, queue)
-        users = UserService(table, IdGenerator(0))
-        ada, bob = [(await users.create(Profile(name), None)).user_id for name in ("ada", "bob")]
+        outbox = Outbox(table, queue, sweep_seconds=3_600)  # each event is sent at once
+        ada, bob = await graph_parts(table, outbox, IdGenerator(0)).people("ada", "bob")
         async with background(outbox.run()):
             for hours in range(3):
-                behind = IdGenerator(0, partial(_hours_ago, hours))
-                follows = FollowService(table, behind, outbox, encode)
-                await follows.follow(ada, bob, None)
-                await inbox.wait_for(partial(_has, 2 * hours + 1))
-                await follows.unfollow(ada, bob, None)
-                await inbox.wait_for(partial(_has, 2 * hours + 2))
+                behind = graph_parts(table, outbox, IdGenerator(0, partial(_hours_ago, hours)))
+                steps = (behind.follows.follow, behind.mutes.mute, behind.mutes.unmute, behind.follows.unfollow)
+                for number, step in enumerate(steps, 1):
+                    await step(ada, bob, None)
+                    await inbox.wait_for(partial(_has, 4 * hours + number))
     told = [event_pb2.Event.FromString(body).follow_changed for body in inbox.bodies]
     versions = [change.edge_version for change in told]
     assert versions == sorted(set(versions))
-    assert [change.following for change in told] == [True, False] * 3
+    assert [change.following for change in told] == [True, False] * 6
 
 
 def _hours_ago(hours: int) -> int:
@@ -116,72 +150,29 @@ def _has(number: int, bodies: list[bytes]) -> bool:
     return len(bodies) >= number
 
 
-async def test_an_unfollow_does_not_remove_a_newer_edge(tmp_path: Path) -> None:
-    """An edge that ended and came again is not the one that a slow unfollow saw, though it looks alike."""
-    async with MemoryQueue() as queue, open_sqlite(tmp_path / "graph.db") as table:
-        ids = IdGenerator(0, now_ms)
-        users = UserService(table, ids)
-        ada, bob = [(await users.create(Profile(name), None)).user_id for name in ("ada", "bob")]
-        follows, edges = FollowService(table, ids, Outbox(table, queue), encode), FollowRepository(table)
-        await follows.follow(ada, bob, None)
-        seen = await edges.see(ada, bob)
-        assert seen
-        await follows.unfollow(ada, bob, None)
-        again = await follows.follow(ada, bob, None)
-        with pytest.raises(ConditionFailedError):
-            await table.write(*edges.removal(seen[0], ids.next(), seen[1]))
-        assert await follows.follow(ada, bob, None) == again
-
-
 async def test_follows_of_one_user_share_no_row(tmp_path: Path) -> None:
     """Of follows of the same user most touch no row in common, so that many at once do not get in each other's way."""
     async with open_sqlite(tmp_path / "graph.db") as table:
-        edges = FollowRepository(table)
-        rows = [{each.key for each in edges.creation(Follow(follower, ADA, 1), None)} for follower in range(1_000, 1_400)]
+        ties = TieRepository(table)
+        seen = [await ties.see(follower, ADA) for follower in range(1_000, 1_400)]
+    rows = [{each.key for each in Revision(one, one.relation.tie.followed(1)).operations} for one in seen]
     pairs = [bool(one & other) for one, other in combinations(rows, 2)]
     assert sum(pairs) / len(pairs) < 0.1
 
 
-async def test_an_unfollow_whose_look_is_interrupted_is_the_newest_change(tmp_path: Path) -> None:
-    """An edge that ends and comes again between an unfollow's two reads, by a clock ahead of ours, ends later than it began."""
-    inbox = Inbox()
-    async with MemoryQueue() as queue, open_sqlite(tmp_path / "graph.db") as table:
-        ids = IdGenerator(0, now_ms)
-        users = UserService(table, ids)
-        ada, bob = [(await users.create(Profile(name), None)).user_id for name in ("ada", "bob")]
-        outbox = Outbox(table, queue)
-        ahead = FollowService(table, IdGenerator(1, partial(_hours_ago, -1)), outbox, encode)
-
-        async def come_again() -> None:
-            await ahead.unfollow(ada, bob, None)
-            await ahead.follow(ada, bob, None)
-
-        async with queue.work("inbox", [FOLLOW_CHANGED], inbox, concurrency=1), background(outbox.run()):
-            await FollowService(table, ids, outbox, encode).follow(ada, bob, None)
-            between = cast("Table", Interrupted(table, come_again))
-            await FollowService(between, ids, outbox, encode).unfollow(ada, bob, None)
-            await inbox.wait_for(partial(_has, 4))
-        assert await FollowRepository(table).get(ada, bob) is None
-    changes = [event_pb2.Event.FromString(body).follow_changed for body in inbox.bodies]
-    newest = max(changes, key=lambda change: change.edge_version)
-    assert not newest.following
-
-
-class Interrupted:
-    """A table on which something happens between the first read of one item and the second."""
-
-    def __init__(self, table: Table, event: Callable[[], Awaitable[None]]) -> None:
-        self._table = table
-        self._event = event
-        self._reads = 0
-
-    async def get(self, key: Key) -> Item | None:
-        """Read."""
-        self._reads += 1
-        if self._reads == 2:
-            await self._event()
-        return await self._table.get(key)
-
-    async def write(self, *operations: Operation) -> None:
-        """Write."""
-        await self._table.write(*operations)
+async def test_only_what_has_ended_expires(tmp_path: Path) -> None:
+    """An edge, a request and a mute are kept for ever, also after an end; an end is kept longer than any clock is wrong."""
+    async with open_sqlite(tmp_path / "graph.db") as table:
+        seen = await TieRepository(table).see(ADA, ADA + 1)
+        ended = Tie(version=5)
+        for standing in (
+            ended.followed(9),
+            ended.requested(9),
+            ended.with_mute(9, muted=True),
+            ended.followed(9).cut(10).followed(11),
+        ):
+            puts = [each for each in Revision(seen, standing).operations if isinstance(each, Put)]
+            assert len(puts) >= 2
+            assert {each.expires_at for each in puts} == {None}
+        (put,) = [each for each in Revision(seen, ended.followed(9).cut(10)).operations if isinstance(each, Put)]
+        assert (put.expires_at or 0) > now_ms() / 1000 + 86_400
