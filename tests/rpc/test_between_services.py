@@ -186,7 +186,7 @@ async def test_a_stop_waits_until_nobody_calls_any_more(settings: MeshSettings) 
         address = await stack.enter_async_context(backend(settings, ANY_PORT, Seen(5), drain_notice=0.01, drain_limit=PATIENCE))
         async with stubs(address) as connected:
             stopping = asyncio.ensure_future(stack.aclose())
-            for _ in range(200):
+            for _ in range(50):
                 metadata = ((SERVICE_TOKEN_METADATA, settings.service_tokens("caller").mint()),)
                 await connected.follows.ListFolloweeIds(follows.ListFolloweeIdsRequest(user_id=1), metadata=metadata)
                 await asyncio.wait([stopping], timeout=0.002)
