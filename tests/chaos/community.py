@@ -29,6 +29,9 @@ _KINDS = {
     "privacy": (4, 1),
     "remove": (2, 1),
 }
+# After these a viewer may have lost an author; so many of those who follow have left before.
+_LEAVING = frozenset({"unfollow", "block", "remove"})
+_COME_BACK = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def planned(size: Size, seed: int) -> Plan:
     # Only followers who read count for the threshold.
     fans = [_some(chance, [member for member in readers if member not in TURNERS], int(size.pull_at * 1.15)) for _ in TURNERS]
     follows |= dict.fromkeys((fan, turner) for turner in TURNERS for fan in fans[turner][: int(size.push_at * 0.9)])
-    early = rng(seed, "early").choices(range(size.users), k=size.early_posts)
+    early = list(_early_authors(size, rng(seed, "early")))
     clients = [_episodes(size, seed, client) for client in range(_OWN_CLIENTS, size.clients)]
     return Plan(list(follows), early, clients, fans, readers)
 
@@ -122,6 +125,12 @@ def _follows(size: Size, chance: random.Random, weights: Sequence[float]) -> Ite
         yield from ((collector, followee) for followee in _some(chance, range(len(TURNERS), collector), size.collected))
 
 
+def _early_authors(size: Size, chance: random.Random) -> Iterator[int]:
+    """Choose who publishes at first: the more followed, the more; some have more posts than are kept in memory."""
+    for _ in range(size.early_posts):
+        yield _OWN_CLIENTS + int((size.users - _OWN_CLIENTS) * chance.random() ** 3)
+
+
 def _episodes(size: Size, seed: int, client: int) -> list[Episode]:
     """Plan one client's part, about its own authors; so much that all clients together make the posts wanted."""
     chance = rng(seed, f"client {client}")
@@ -129,10 +138,16 @@ def _episodes(size: Size, seed: int, client: int) -> list[Episode]:
     share = (size.posts - size.early_posts) / (size.clients - _OWN_CLIENTS)
     posts = 0
     episodes: list[Episode] = []
+    left: list[tuple[int, int]] = []
     while posts < share:
         (kind,) = chance.choices(list(_KINDS), weights=[weight for weight, _ in _KINDS.values()])
         author = owned[int(len(owned) * chance.random() ** 2)]
-        episodes.append(Episode(kind, author, _viewer(size, chance, author), chance.random()))
+        viewer = _viewer(size, chance, author)
+        if kind in _LEAVING:
+            left.append((author, viewer))
+        elif kind == "follow" and left and chance.random() < _COME_BACK:
+            author, viewer = left.pop(0)
+        episodes.append(Episode(kind, author, viewer, chance.random()))
         posts += _KINDS[kind][1]
     return episodes
 

@@ -1,6 +1,7 @@
 """What a judgement counted and found."""
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 
@@ -28,6 +29,10 @@ class Findings:
     def found(self, kind: str, detail: str, *, user: int = 0, post: int = 0) -> None:
         """Note a difference."""
         self.differences.append(Difference(kind, detail, user, post))
+
+    def has(self, kinds: Collection[str]) -> bool:
+        """Tell whether there are differences of one of these kinds."""
+        return any(difference.kind in kinds for difference in self.differences)
 
     def add(self, other: "Findings") -> None:
         """Take in what another judgement found."""

@@ -115,7 +115,7 @@ def now() -> float:
 
 
 def read(path: Path) -> list[Line]:
-    """Read a log."""
+    """Read a log, as far as its lines are whole."""
     decoder = msgspec.json.Decoder(Line)
     with path.open("rb") as file:
-        return [decoder.decode(line) for line in file]
+        return [decoder.decode(line) for line in file if line.endswith(b"\n")]

@@ -14,18 +14,18 @@ _SOURCES = ("cli", "fanout_svc", "gateway", "gen", "graph_svc", "meshkit", "post
 
 # Small, but with everything that the main run has; authors of many followers are more than one chunk of three.
 _SMALL = Size(
-    users=90,
-    follows=700,
+    users=70,
+    follows=450,
     collectors=2,
     collected=40,
-    early_posts=120,
-    posts=420,
+    early_posts=80,
+    posts=360,
     clients=16,
-    seconds=9.0,
+    seconds=7.0,
     readers=4,
     reads_per_second=40,
-    pull_at=24,
-    push_at=16,
+    pull_at=20,
+    push_at=14,
 )
 _CHUNKS_OF_THREE = {"FEEDMESH_CHUNK_SIZE": "3"}
 
@@ -36,16 +36,25 @@ class PatchError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A bug: in one file some text, which stands there exactly once, becomes another. `real` bugs show on real engines only."""
+    """A bug: in one file some text, which stands there exactly once, becomes another. `real` bugs show on real engines only.
+
+    `shows` are the differences that give it away: wrongs that slowness cannot bring about.
+    """
 
     name: str
     path: str
     old: str
     new: str
+    shows: Sequence[str] = ()
     faults: Sequence[str] = ()
     size: Size = _SMALL
     settings: Mapping[str, str] = field(default_factory=lambda: dict(_CHUNKS_OF_THREE))
     real: bool = False
+
+    @property
+    def is_control(self) -> bool:
+        """Whether nothing is changed: the same load and faults on sound source, in which nothing may be found."""
+        return not self.old
 
 
 def source_tree(source: Path, folder: Path, mutant: Mutant | None = None) -> Path:
@@ -61,7 +70,8 @@ def source_tree(source: Path, folder: Path, mutant: Mutant | None = None) -> Pat
     return folder
 
 
-CONTROL = Mutant("control", "", "", "", faults=("flush Valkey", "freeze Valkey"))
+CONTROL = Mutant("control", "", "", "", faults=("flush Valkey", "freeze Valkey", "evict strings"))
+REAL_CONTROL = Mutant("control", "", "", "", faults=(*CONTROL.faults, "unbind a queue"))
 
 MUTANTS = (
     Mutant(
@@ -79,66 +89,77 @@ MUTANTS = (
             asyncio.get_running_loop().create_task(commit())
             return post
 """,
+        shows=("wrong answer", "refused"),
     ),
     Mutant(
         "a repeated request is done again",
         "post_svc/service.py",
         "        answered = [answer_record(request, _answer(post))] if request else []\n",
         "        answered: list[Operation] = []\n",
+        shows=("two posts of one operation",),
     ),
     Mutant(
         "unguarded append",
         "timeline_svc/lua/push.lua",
         "local is_newest = tail.count == 0 or compare(entry, 1, tail.bytes, newest) > 0",
         "local is_newest = true",
+        shows=("disorder", "duplicate"),
     ),
     Mutant(
         "deleted posts are looked up",
         "post_svc/posts.py",
         "        return [post for post in posts if not post.deleted]\n",
         "        return posts\n",
+        shows=("ghost",),
     ),
     Mutant(
         "stale copies are kept",
         "timeline_svc/post_cache.py",
         "        self._loads.forget(post_id)\n        self._drop(post_id)\n",
         "        self._loads.forget(post_id)\n",
+        shows=("lost",),
     ),
     Mutant(
         "chunks with gaps",
         "fanout_svc/domain.py",
         "zip([None, *edges], [*edges, None], strict=True)",
         "zip([None, *(Position(edge.bucket + 40) for edge in edges)], [*edges, None], strict=True)",
+        shows=("lost",),
     ),
     Mutant(
         "a turn marks nobody",
         "fanout_svc/reach.py",
         "            return await self._timelines.mark_pulled(chunk.author_id, chunk.turn, follower_ids)\n",
         "            return len(follower_ids)\n",
+        shows=("lost",),
     ),
     Mutant(
         "flip without BOTH",
         "post_svc/domain.py",
         "Delivery.PUSH if wish is Delivery.PUSH else Delivery.BOTH, forced=force)",
         "wish, forced=force)",
+        shows=("lost",),
     ),
     Mutant(
         "unfollows are not counted",
         "graph_svc/revision.py",
         "        Add(follower_count_key(author_id, follower_shard(viewer_id)), change),\n",
         "        Add(follower_count_key(author_id, follower_shard(viewer_id)), max(change, 0)),\n",
+        shows=("counter",),
     ),
     Mutant(
         "no backfill",
         "timeline_svc/delivery.py",
         "        if floor is not None:\n            await self._backfill(viewer_id, author_id, floor)\n",
         "",
+        shows=("lost",),
     ),
     Mutant(
         "hidden after the answer",
         "graph_svc/lost_feeds.py",
         "            await asyncio.gather(*(self._settle(viewer_id, author_id) for viewer_id, author_id in pairs))\n",
         "            await asyncio.sleep(0)\n",
+        shows=("leaked",),
     ),
     Mutant(
         "page token by offset",
@@ -148,19 +169,52 @@ MUTANTS = (
         page = await self._feed.page(viewer_id, skipped + size, None)
         page = type(page)(page.items[skipped:], skipped + size if page.last else None)
 """,
+        shows=("disorder", "duplicate"),
     ),
     Mutant(
-        "a rebuild replaces",
+        "a merge replaces",
         "timeline_svc/lua/merge.lua",
         "local live = string.sub(timeline.bytes, 1, timeline.count * PART)",
-        "local live = ready and '' or string.sub(timeline.bytes, 1, timeline.count * PART)",
+        "local live = ready and string.sub(timeline.bytes, 1, timeline.count * PART) or ''",
+        shows=("lost",),
+    ),
+    Mutant(
+        "a rebuild begins when it has read",
+        "timeline_svc/rebuild.py",
+        """        generation = await self._store.begin_home(viewer_id)
+        changed = await self._graph.left(viewer_id)
+        followees = await self._graph.followees(viewer_id)
+        marks = await self._turns.of(followees)
+        entries = await self._puller.newest([*followees, viewer_id], before=None, need=REBUILT_ENTRIES)
+""",
+        """        changed = await self._graph.left(viewer_id)
+        followees = await self._graph.followees(viewer_id)
+        marks = await self._turns.of(followees)
+        entries = await self._puller.newest([*followees, viewer_id], before=None, need=REBUILT_ENTRIES)
+        await __import__("asyncio").sleep(0.1)
+        generation = await self._store.begin_home(viewer_id)
+""",
+        shows=("lost",),
         faults=("flush Valkey",) * 4,
+    ),
+    Mutant(
+        "a rebuild hides who came back",
+        "timeline_svc/rebuild.py",
+        """        gone = {author_id: changed[author_id] for author_id in changed.keys() - set(followees)}
+        back = {author_id: changed[author_id] for author_id in changed.keys() & set(followees)}
+""",
+        """        gone = changed
+        back: dict[int, int] = {}
+""",
+        shows=("lost",),
+        faults=("evict strings",) * 4,
     ),
     Mutant(
         "missing is taken for empty",
         "timeline_svc/rebuild.py",
         "        entries = await self._puller.newest([*followees, viewer_id], before=None, need=REBUILT_ENTRIES)\n",
         "        entries: list = []\n",
+        shows=("lost",),
         faults=("flush Valkey",),
     ),
     Mutant(
@@ -168,12 +222,14 @@ MUTANTS = (
         "post_svc/reading.py",
         "        if post.deleted or not await self._may_see(viewer_id, post.author_id):\n",
         "        if post.deleted:\n",
+        shows=("leaked",),
     ),
     Mutant(
         "mutes are forgotten by rebuilds",
         "graph_svc/follows.py",
         "        return await self._ties.followees(user_id, after=after, limit=limit, keep=_in_feed)\n",
         "        return await self._ties.followees(user_id, after=after, limit=limit, keep=_any_edge)\n",
+        shows=("leaked",),
         faults=("flush Valkey",),
     ),
     Mutant(
@@ -181,6 +237,7 @@ MUTANTS = (
         "meshkit/queue/rabbitmq_publisher.py",
         "properties=properties, mandatory=mandatory)\n        try:",
         "properties=properties, mandatory=False)\n        try:",
+        shows=("lost",),
         faults=("unbind a queue",),
         real=True,
     ),
@@ -189,6 +246,7 @@ MUTANTS = (
         "meshkit/outbox.py",
         "        try:\n            with continued(event.traceparent):\n",
         "        try:\n            self._sent.put_nowait(event.key)\n            with continued(event.traceparent):\n",
+        shows=("lost",),
         faults=("unbind a queue",),
         real=True,
     ),

@@ -150,11 +150,20 @@ async def _flush(nemesis: Nemesis) -> str:
 
 async def _evict(nemesis: Nemesis) -> str:
     """Take away a third of all keys, each by itself."""
-    taken = 0
     async with nemesis.cache() as redis:
-        keys = [key async for key in redis.scan_iter(count=_KEYS_AT_ONCE) if nemesis.chance.random() < 1 / 3]
-        for start in range(0, len(keys), _KEYS_AT_ONCE):
-            taken += await redis.unlink(*keys[start : start + _KEYS_AT_ONCE])
+        return await _unlink(redis, [key async for key in redis.scan_iter(count=_KEYS_AT_ONCE) if nemesis.chance.random() < 1 / 3])
+
+
+async def _evict_strings(nemesis: Nemesis) -> str:
+    """Take away what is large, and leave the small hashes that stand beside it."""
+    async with nemesis.cache() as redis:
+        return await _unlink(redis, [key async for key in redis.scan_iter(count=_KEYS_AT_ONCE, _type="string")])
+
+
+async def _unlink(redis: Redis, keys: Sequence[bytes]) -> str:
+    taken = 0
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        taken += await redis.unlink(*keys[start : start + _KEYS_AT_ONCE])
     return f"{taken} keys"
 
 
@@ -213,6 +222,7 @@ FAULTS: dict[str, Break] = {
     "freeze Valkey": _freezing("unixsocket"),
     "flush Valkey": _flush,
     "evict keys": _evict,
+    "evict strings": _evict_strings,
     "kill Envoy": _killing("envoy.json"),
     "freeze Envoy": _freezing("envoy.json"),
     "kill graph_svc": _killing("-m", "graph_svc"),
@@ -229,7 +239,7 @@ FAULTS: dict[str, Break] = {
     "cut off a service": _cut_service,
 }
 
-_EVERYWHERE = ["kill Valkey", "freeze Valkey", "flush Valkey", "evict keys", "kill Envoy", "freeze Envoy"]
+_EVERYWHERE = ["kill Valkey", "freeze Valkey", "flush Valkey", "evict keys", "evict strings", "kill Envoy", "freeze Envoy"]
 _EMBEDDED = ["kill mesh", "freeze mesh", "restart mesh"]
 _CUTS = ["cut off RabbitMQ", "cut off a service"]
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from tests.chaos.findings import Difference
 from tests.chaos.history import History
-from tests.chaos.mutants import CONTROL
 from tests.chaos.mutation import Verdict
 from tests.chaos.run import Result
 
@@ -39,12 +38,13 @@ def report(result: Result) -> None:
 
 def report_mutant(verdict: Verdict) -> None:
     """Tell what became of a mutant."""
-    if verdict.mutant is CONTROL:
+    if verdict.mutant.is_control:
         say(f"control: the source as it is, {len(verdict.differences)} differences, {verdict.seconds:.0f} s")
         _report_differences(verdict.differences)
         return
     found = ", ".join(f"{count} {kind}" for kind, count in Counter(each.kind for each in verdict.differences).most_common())
-    say(f"mutant: {verdict.mutant.name}: {f'caught: {found}' if found else 'SURVIVED'}, {verdict.seconds:.0f} s")
+    became = "caught" if verdict.as_it_must_be else "SURVIVED"
+    say(f"mutant: {verdict.mutant.name}: {became}: {found or 'no difference'}, {verdict.seconds:.0f} s")
 
 
 def summary(seed: int, engines: str, result: Result | None, verdicts: Sequence[Verdict]) -> str:
@@ -56,10 +56,10 @@ def summary(seed: int, engines: str, result: Result | None, verdicts: Sequence[V
         parts.append(
             f"{users} users, {posts} posts, {len(result.history.faults)} faults, {checks} checks, {differences} differences"
         )
-    mutants = [verdict for verdict in verdicts if verdict.mutant is not CONTROL]
+    mutants = [verdict for verdict in verdicts if not verdict.mutant.is_control]
     if mutants:
         parts.append(f"{sum(verdict.as_it_must_be for verdict in mutants)} of {len(mutants)} mutants caught")
-    false = sum(len(verdict.differences) for verdict in verdicts if verdict.mutant is CONTROL)
+    false = sum(len(verdict.differences) for verdict in verdicts if verdict.mutant.is_control)
     if false:
         parts.append(f"{false} differences without a mutant")
     return f"seed {seed}, {engines} engines: {'; '.join(parts)}"

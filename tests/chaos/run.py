@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from tests.chaos.calls import Caller
 from tests.chaos.clients import Client
 from tests.chaos.community import TURNERS, Plan, Size, planned, rng
 from tests.chaos.crowd import Reader, Turner
+from tests.chaos.enough import until_found
 from tests.chaos.findings import Findings
 from tests.chaos.history import History
 from tests.chaos.judge import Judge
@@ -36,7 +37,7 @@ class Scene:
     """What a run is made of. `tree` is the source that the mesh runs from.
 
     Posts are due `within` so many seconds when nothing is broken. At the end, differences are looked at again for `patience`
-    seconds; a `hasty` run does not look at the end when the log already shows differences.
+    seconds. A run that only asks whether there is something to find ends as soon as it has found differences of a kind `wanted`.
     """
 
     seed: int
@@ -48,7 +49,12 @@ class Scene:
     settings: Mapping[str, str] = field(default_factory=dict)
     patience: float = 60.0
     within: float = 2.0
-    hasty: bool = False
+    wanted: Collection[str] = ()
+
+    @property
+    def log(self) -> Path:
+        """Where the log is written."""
+        return self.folder / "ledger.jsonl"
 
 
 @dataclass(slots=True)
@@ -81,29 +87,34 @@ async def run(scene: Scene) -> Result:
         seconds[name], clock = time.monotonic() - clock, time.monotonic()
 
     mesh = Mesh(scene.tree, scene.folder / "data", scene.engines, _settings(scene))
-    path = scene.folder / "ledger.jsonl"
     async with mesh:
         lap("start")
         mint = minter(mesh.data, lifetime=timedelta(days=1))
-        with Ledger.opened(path) as ledger:
+        with Ledger.opened(scene.log) as ledger:
             async with Api.opened(mesh.url, mint) as api:
                 caller = Caller(api, ledger, rng(scene.seed, "pauses"), patience=_PATIENCE_S)
                 plan = planned(scene.size, scene.seed)
                 members = await settled(caller, plan, scene.size.users)
                 lap("settle")
-                await _live(scene, plan, members, caller, Nemesis(mesh, ledger, rng(scene.seed, "nemesis")))
+                nemesis = Nemesis(mesh, ledger, rng(scene.seed, "nemesis"))
+                await until_found(scene.wanted, lambda: _judged(scene)[1], _live(scene, plan, members, caller, nemesis))
                 lap("load")
-                history = await asyncio.to_thread(lambda: History.of(log.read(path), within=scene.within))
-                findings = judge_writes(history)
-                findings.add(ReadJudge(history).judge())
+                history, findings = await asyncio.to_thread(_judged, scene)
                 lap("judge the log")
                 judge = Judge(history, caller, rng(scene.seed, "judge"), patience=scene.patience)
-                # Who only asks whether there is something to find need not look on.
-                if not (findings.differences and scene.hasty):
-                    findings.add(await judge.judge())
+                if not findings.has(scene.wanted):
+                    findings.add(await judge.judge(scene.wanted))
                 lap("compare the end")
     lap("stop")
     return Result(history, findings, judge.late, seconds)
+
+
+def _judged(scene: Scene) -> tuple[History, Findings]:
+    """Judge what the log tells so far."""
+    history = History.of(log.read(scene.log), within=scene.within)
+    findings = judge_writes(history)
+    findings.add(ReadJudge(history).judge())
+    return history, findings
 
 
 def _settings(scene: Scene) -> dict[str, str]:

@@ -11,7 +11,9 @@ from redis.asyncio import Redis, RedisCluster
 
 from meshkit.valkey import private_valkey
 from tests.timeline.home import Home, World
+from tests.timeline.peers import Timelines, timelines
 from tests.timeline.servers import look_into, patient_store, private_cluster
+from tests.timeline.turning import Turning
 from timeline_svc.redis_store import RedisTimelineStore
 
 # Each runs an empty server for the length of a block and gives its URL. A server joins the suite by a line here.
@@ -65,3 +67,16 @@ async def store(server: str) -> AsyncIterator[RedisTimelineStore]:
 def home(store: RedisTimelineStore, users: Iterator[int]) -> Home:
     """Put a home feed together over an empty world."""
     return Home(store, World(), users)
+
+
+@pytest.fixture
+def turning(home: Home) -> Turning:
+    """Have its authors turn."""
+    return Turning(home)
+
+
+@pytest.fixture
+async def service(server: str, tmp_path: Path) -> AsyncIterator[Timelines]:
+    """Run the service beside its peers."""
+    async with timelines(server, tmp_path) as running:
+        yield running

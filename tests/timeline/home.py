@@ -24,6 +24,7 @@ from timeline_svc.pull import Puller
 from timeline_svc.pulled import PulledAuthors
 from timeline_svc.rebuild import Rebuilder
 from timeline_svc.redis_store import HOME_CAP
+from timeline_svc.segment import Segment
 from timeline_svc.servicer import encode_feed, frame_item
 from timeline_svc.turns import Turns
 
@@ -34,6 +35,20 @@ POSTS = HOME_CAP + 250
 async def complete(store: TimelineStore, user: int, entries: Sequence[Entry], floor: int) -> bool:
     """Begin a home timeline if there is none, and make it ready with some entries."""
     return await store.complete_home(user, await store.begin_home(user), entries, floor, marks={}, left={})
+
+
+def relation_of(*, follows: bool) -> Relation:
+    """Give how two stand who only follow, ever since, or do not."""
+    return Relation(
+        can_view=True,
+        in_feed=follows,
+        following=follows,
+        edge_version=1,
+        requested=False,
+        muted=False,
+        blocking=False,
+        blocked=False,
+    )
 
 
 class Gate:
@@ -69,6 +84,7 @@ class World:
         self.left_at: dict[int, dict[int, int]] = defaultdict(dict)
         self.deleted: dict[int, int] = {}
         self.turns: dict[int, Turned] = {}
+        self.stamps: dict[int, int] = {}
         self.relations: dict[tuple[int, int], Relation] = {}
         self._gates: dict[str, list[Gate]] = defaultdict(list)
 
@@ -77,6 +93,10 @@ class World:
         gate = Gate()
         self._gates[method].append(gate)
         return gate
+
+    def remove_gate(self, method: str) -> None:
+        """Let the next call of a method through after all."""
+        self._gates[method].pop()
 
     def add(self, post_id: int, author_id: int) -> None:
         """Commit a post."""
@@ -101,6 +121,10 @@ class World:
         authors = self.edges[viewer_id] | {viewer_id}
         return sorted((post_id for post_id, post in self.posts.items() if post.user_id in authors), reverse=True)
 
+    def followers(self, author_id: int) -> list[int]:
+        """Give everybody who follows an author now."""
+        return [user_id for user_id, followees in self.edges.items() if author_id in followees]
+
     async def followees(self, user_id: int) -> list[int]:
         """Give everybody whom a user follows now."""
         answer = sorted(self.edges[user_id])
@@ -120,31 +144,23 @@ class World:
         return answer
 
     async def relation(self, viewer_id: int, author_id: int) -> Relation:
-        """Tell how two users stand: one follows, or does not."""
-        follows = author_id in self.edges[viewer_id]
+        """Tell how two users stand: as was said, or one follows, or does not."""
+        answer = self.relations.get((viewer_id, author_id)) or relation_of(follows=author_id in self.edges[viewer_id])
         await self._called("relation")
-        return Relation(
-            can_view=True,
-            in_feed=follows,
-            following=follows,
-            follow_id=1,
-            requested=False,
-            muted=False,
-            blocking=False,
-            blocked=False,
-        )
+        return answer
 
     async def describe(self, post_id: int) -> PostFacts | None:
         """Tell what a post is to feeds."""
         post, author_of_deleted = self.posts.get(post_id), self.deleted.get(post_id)
         await self._called("describe")
         if post:
-            return PostFacts(post.user_id, 1, deleted=False)
-        return PostFacts(author_of_deleted, 1, deleted=True) if author_of_deleted else None
+            return PostFacts(post.user_id, self.stamps.get(post_id, 1), deleted=False)
+        return PostFacts(author_of_deleted, self.stamps.get(post_id, 1), deleted=True) if author_of_deleted else None
 
     async def turned(self, after_turn: int) -> list[Turned]:
         """Give the authors whose last turn came after one."""
         answer = sorted((turned for turned in self.turns.values() if turned.turn > after_turn), key=lambda turned: turned.turn)
+        self.calls["turns told"] += len(answer)
         await self._called("turned")
         return answer
 
@@ -189,7 +205,8 @@ class Home:
         self.puller = Puller(self.store, world)
         pulled = PulledAuthors(self.puller, SingleFlight())
         timelines = HomeTimelines(self.store, Rebuilder(self.store, self.puller, world, turns), SingleFlight(), turns)
-        older = OlderPosts(self.store, self.puller, world, SingleFlight())
+        self.segments = SingleFlight[int, Segment]()
+        older = OlderPosts(self.store, self.puller, world, self.segments)
         self.feed = HomeFeed(timelines, older, pulled, self.puller, world, self.cache)
         self.explainer = Explainer(timelines, pulled, world, world)
         self.delivery = Delivery(self.store)
@@ -207,11 +224,14 @@ class Home:
         self.world.add(post_id, author_id)
         return post_id
 
+    def entry(self, post_id: int) -> Entry:
+        """Give a post's place in timelines."""
+        return Entry(post_id, self.world.posts[post_id].user_id)
+
     async def deliver(self, post_id: int, author_id: int) -> None:
         """Deliver a post as fan-out does: to the author, then to whoever follows now."""
         await self.delivery.push_author(Entry(post_id, author_id))
-        followers = [user for user, followees in self.world.edges.items() if author_id in followees]
-        await self.delivery.push(Entry(post_id, author_id), followers)
+        await self.delivery.push(Entry(post_id, author_id), self.world.followers(author_id))
 
     async def publish(self, author_id: int) -> int:
         """Write a post and deliver it."""

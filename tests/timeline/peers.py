@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ from feed.graph.v1 import (
     visibility_service_pb2_grpc,
 )
 from feed.post.v1 import delivery_pb2, delivery_service_pb2, delivery_service_pb2_grpc, post_service_pb2, post_service_pb2_grpc
-from feed.timeline.v1 import timeline_service_pb2_grpc
+from feed.timeline.v1 import timeline_service_pb2, timeline_service_pb2_grpc
 from google.protobuf.descriptor import ServiceDescriptor
 
 from meshkit.errors import NotFoundError
+from meshkit.ids import IdGenerator
 from meshkit.issuer import Issuer
 from meshkit.queue.memory import MemoryQueue
 from meshkit.rpc.convert import timestamp
@@ -100,7 +101,7 @@ class Posts(post_service_pb2_grpc.PostServiceServicer):
         if post is None:
             raise NotFoundError("post_id: there is no such post", reason="POST_NOT_FOUND")
         return post_service_pb2.DescribePostResponse(
-            author_id=post.author_id, delivery=delivery_pb2.DELIVERY_PUSH, deleted=post.deleted
+            author_id=post.author_id, delivery=delivery_pb2.Delivery.ValueType(post.delivery), deleted=post.deleted
         )
 
 
@@ -135,6 +136,7 @@ class Timelines:
     queue: MemoryQueue
     issuer: Issuer
     service_token: str
+    ids: IdGenerator = field(default_factory=lambda: IdGenerator(1))
 
     def user(self, user_id: int) -> tuple[tuple[str, str], ...]:
         """Give the metadata of a user's call."""
@@ -181,3 +183,20 @@ async def timelines(redis_url: str, folder: Path) -> AsyncIterator[Timelines]:
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(address))
         stub: timeline_service_pb2_grpc.TimelineServiceAsyncStub = timeline_service_pb2_grpc.TimelineServiceStub(channel)
         yield Timelines(stub, world, queue, issuer, services.mint())
+
+
+def write(service: Timelines, author: int, count: int) -> list[int]:
+    """Commit posts and give their ids, newest first."""
+    written = [service.ids.next() for _ in range(count)]
+    for post_id in written:
+        service.world.add(post_id, author)
+    return written[::-1]
+
+
+async def read(
+    service: Timelines, user: int, request: timeline_service_pb2.GetHomeTimelineRequest | None = None
+) -> tuple[list[int], str]:
+    """Read a page as a user: post ids and the next page's token."""
+    request = request or timeline_service_pb2.GetHomeTimelineRequest()
+    response = await service.stub.GetHomeTimeline(request, metadata=service.user(user))
+    return [item.post.post_id for item in response.items], response.next_page_token

@@ -1,7 +1,7 @@
 """The timelines' contract: what goes over the wire, and who may ask for what."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshkit.ids import IdGenerator
-from tests.timeline.peers import Timelines, timelines
+from tests.timeline.peers import Timelines, read, timelines, write
 from timeline_svc.servicer import encode_feed, frame_item
 
 Request = timeline_service_pb2.GetHomeTimelineRequest
@@ -29,28 +29,6 @@ POSTS = st.builds(
     st.text(max_size=5),
     st.lists(st.text(max_size=3), max_size=2),
 )
-
-
-@pytest.fixture
-async def service(server: str, tmp_path: Path) -> AsyncIterator[Timelines]:
-    """Run the service."""
-    async with timelines(server, tmp_path) as running:
-        yield running
-
-
-def write(service: Timelines, author: int, count: int) -> list[int]:
-    """Commit posts and give their ids, newest first."""
-    ids = IdGenerator(1)
-    written = [ids.next() for _ in range(count)]
-    for post_id in written:
-        service.world.add(post_id, author)
-    return written[::-1]
-
-
-async def read(service: Timelines, user: int, request: Request) -> tuple[list[int], str]:
-    """Read a page as a user: post ids and the next page's token."""
-    response = await service.stub.GetHomeTimeline(request, metadata=service.user(user))
-    return [item.post.post_id for item in response.items], response.next_page_token
 
 
 async def refused(service: Timelines, user: int, request: Request) -> tuple[grpc.StatusCode, str, list[str]]:

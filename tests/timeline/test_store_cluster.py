@@ -17,7 +17,7 @@ from tests.timeline.servers import RunningCluster, client_of, cluster_command, p
 from tests.timeline.windows import AUTHOR, ids_of, ready
 from tests.timeline.wire import wires_on
 from timeline_svc.packed import Entry
-from timeline_svc.redis_store import RedisTimelineStore, home_key, open_redis
+from timeline_svc.redis_store import RedisTimelineStore, home_key, open_redis, sources_key
 
 SLOTS = 16_384
 
@@ -68,8 +68,9 @@ async def test_timelines_are_spread_and_pushes_find_them(cluster: RunningCluster
     assert await clustered.push_home(Entry(10, AUTHOR), [*everybody, *range(1_000, 2_000)]) == len(everybody)
     assert [await ids_of(clustered, user) for user in everybody] == [[10]] * len(everybody)
     counts = await keys_on([*cluster.nodes])
-    assert sum(counts) == len(everybody)
-    assert min(counts) > len(everybody) // 5
+    # Each has a record beside it.
+    assert sum(counts) == 2 * len(everybody)
+    assert min(counts) > 2 * len(everybody) // 5
 
 
 async def test_a_call_is_one_round_trip_to_each_server(tmp_path: Path, users: Iterator[int]) -> None:
@@ -173,6 +174,10 @@ async def test_slots_that_move_take_their_timelines_along(
         # The target has no scripts yet, and is to be asked for every call.
         assert await clustered.push_home(Entry(30, AUTHOR), [user]) == 1
         assert await ids_of(clustered, user) == [10, 20, 30]
+        with pytest.raises(UnavailableError):
+            await clustered.note_source(user, AUTHOR, 100, came=False)
+        await old.migrate("127.0.0.1", target, sources_key(user), 0, 1_000)
+        assert await clustered.mark_pulled(AUTHOR, 1, [user]) == 1
         for client in (new, old, other):
             await cluster_command(client, "SETSLOT", slot, "NODE", names[new])
         assert await clustered.push_home(Entry(40, AUTHOR), [user]) == 1

@@ -8,16 +8,15 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.timeline.home import complete
-from tests.timeline.windows import AUTHOR, OTHER, ids_of, ready, window_of
+from tests.timeline.windows import AUTHOR, NONE, OTHER, ids_of, ready, window_of
 from timeline_svc.packed import SLACK, Entry, State, Window
-from timeline_svc.ports import HomeWindow
 from timeline_svc.redis_store import HOME_CAP, RedisTimelineStore, home_key
 
 
 async def test_a_push_leaves_a_missing_timeline_missing(store: RedisTimelineStore, redis: Redis, user: int) -> None:
     """A timeline that does not exist is not made by a push, and not counted."""
     assert await store.push_home(Entry(10, AUTHOR), [user]) == 0
-    assert await store.read_home(user, None) == HomeWindow(None)
+    assert await store.read_home(user, None) == NONE
     assert not await redis.exists(home_key(user))
 
 
@@ -66,9 +65,8 @@ async def test_every_step_over_the_slack_is_whole(store: RedisTimelineStore, use
     for number in range(1, 2 * SLACK + 4):
         await store.push_home(Entry(number, AUTHOR + number), [user])
         window = await window_of(store, user)
-        assert window == Window(
-            State.READY, 0, tuple(range(1, number + 1)), tuple(AUTHOR + each for each in window.post_ids), whole=True
-        )
+        authors = tuple(AUTHOR + each for each in window.post_ids)
+        assert window == Window(State.READY, 0, tuple(range(1, number + 1)), authors, whole=True, generation=window.generation)
 
 
 @pytest.mark.parametrize("newest", [0, 1, 5, SLACK, 40, 41, 60])
@@ -125,8 +123,9 @@ async def test_pulled_and_live_entries_are_merged(store: RedisTimelineStore, use
     assert (rebuilding.state, rebuilding.post_ids) == (State.REBUILDING, (15, 20, 40))
     pulled = [Entry(10, AUTHOR), Entry(20, OTHER), Entry(30, AUTHOR)]
     assert await complete(store, user, pulled, 0)
-    expected = Window(State.READY, 0, (10, 15, 20, 30, 40), (AUTHOR, OTHER, OTHER, AUTHOR, OTHER), whole=True)
-    assert await window_of(store, user) == expected
+    merged = await window_of(store, user)
+    assert (merged.state, merged.floor) == (State.READY, 0)
+    assert (merged.post_ids, merged.author_ids) == ((10, 15, 20, 30, 40), (AUTHOR, OTHER, OTHER, AUTHOR, OTHER))
 
 
 async def test_a_merge_is_only_complete_from_the_higher_floor_on(store: RedisTimelineStore, user: int) -> None:
@@ -149,7 +148,7 @@ async def test_a_merge_is_cut_to_the_cap(store: RedisTimelineStore, user: int) -
 
 async def test_a_merge_into_nothing_is_refused(store: RedisTimelineStore, redis: Redis, user: int) -> None:
     """A timeline that was lost meanwhile is not made by a merge: pushes in between would be missing."""
-    assert not await store.complete_home(user, b"abc", [Entry(10, AUTHOR)], 0)
+    assert not await store.complete_home(user, b"abc", [Entry(10, AUTHOR)], 0, marks={}, left={})
     assert not await store.add_home(user, [Entry(10, AUTHOR)], 0)
     assert not await redis.exists(home_key(user))
 

@@ -59,9 +59,9 @@ async def test_hiding_one_odd_author_hides_no_other(store: RedisTimelineStore, u
     await store.begin_home(user)
     entries = [Entry(number, author) for number, author in enumerate(ODD_IDS, start=1)]
     await complete(store, user, entries, 0)
-    await store.note_follow(user, gone, MAX_ID, following=False)
+    await store.note_source(user, gone, MAX_ID, came=False)
     assert list((await window_of(store, user)).author_ids) == [author for author in ODD_IDS if author != gone]
-    assert (await store.read_home(user, None)).hidden == {gone}
+    assert (await store.read_home(user, None)).sources.hidden == {gone}
 
 
 @pytest.mark.parametrize("user_id", [2**63, MAX_ID])

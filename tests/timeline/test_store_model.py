@@ -1,26 +1,28 @@
-"""The timeline store against a plain model of one timeline."""
+"""The timeline store against a plain model of one timeline, what stands beside it, and the segment below it."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from redis.asyncio import Redis, RedisCluster
 
-from tests.timeline.servers import look_into, patient_store
+from tests.timeline.lives import live
+from tests.timeline.model import Timeline
 from timeline_svc import redis_store
 from timeline_svc.packed import SLACK, Entry, State
-from timeline_svc.redis_store import RedisTimelineStore, home_key
+from timeline_svc.ports import HomeWindow
+from timeline_svc.redis_store import RedisTimelineStore, home_key, segment_key, sources_key
+from timeline_svc.segment import Segment
 
 CAP = 8
 # Few and far apart: they repeat, they come late, and they differ in the upper half, in the lower half, and in the sign.
 POSTS = st.integers(0, 60).map(lambda number: (number % 3) * 2**63 // 2 + (number // 3) * (2**32 - 1) + 1)
 AUTHORS = st.sampled_from([1, 2, 2**32 + 1, 2**63])
 VERSIONS = st.integers(1, 30)
+TURNS = st.sampled_from([1, 2, 3, 255, 256, 2**32 - 1])
+MARKS = st.dictionaries(AUTHORS, TURNS, max_size=3)
 
 
 class TimelineMachine(RuleBasedStateMachine):
@@ -35,182 +37,207 @@ class TimelineMachine(RuleBasedStateMachine):
         self.run = run
         self.user = user
         self.authors: dict[int, int] = {}
-        self.exists = False
-        self.generation = b"none"
-        self.ready = False
-        self.floor = 0
-        self.entries: dict[int, int] = {}
-        self.changes: dict[int, tuple[int, bool]] = {}
+        self.timeline: Timeline | None = None
+        self.lost = b"old"
+        self.segment: Segment | None = None
+        self.stamp = bytes(7)
+        self.stamps: set[bytes] = set()
+        self.restamped = False
+
+    def entries_of(self, post_ids: set[int], author: int) -> list[Entry]:
+        """Give entries as a pull brings them; an author, once given, stays a post's author."""
+        return [Entry(post_id, self.authors.setdefault(post_id, author)) for post_id in sorted(post_ids)]
 
     @rule(post_ids=st.lists(POSTS, min_size=1, max_size=6), author=AUTHORS)
     def push(self, post_ids: list[int], author: int) -> None:
-        """Push posts that are new, late or there already; an author, once given, stays a post's author."""
+        """Push posts that are new, late or there already."""
         for post_id in post_ids:
-            entry = Entry(post_id, self.authors.setdefault(post_id, author))
-            assert self.run(self.store.push_home(entry, [self.user])) == int(self.exists)
-            if self.exists and post_id >= self.floor:
-                self.entries[post_id] = entry.author_id
-            self.check()
+            self.push_one(post_id, author)
 
-    @rule()
-    def push_beyond_slack(self) -> None:
+    @rule(author=AUTHORS)
+    def push_beyond_slack(self, author: int) -> None:
         """Push more new posts than slack has room for."""
-        first = max([*self.entries, self.floor]) + 1
+        entries, floor = (self.timeline.entries, self.timeline.floor) if self.timeline else ({}, 0)
+        first = max([*entries, floor]) + 1
         for post_id in range(first, first + SLACK + 2):
-            self.push_one(post_id)
-        self.check()
+            self.push_one(post_id, author)
 
-    def push_one(self, post_id: int) -> None:
-        """Push a post without looking at the result, except that what was cut is cut."""
-        author = self.authors.setdefault(post_id, 1)
-        self.run(self.store.push_home(Entry(post_id, author), [self.user]))
-        if self.exists:
-            self.entries[post_id] = author
-            self.follow_cut()
+    def push_one(self, post_id: int, author: int) -> None:
+        """Push a post."""
+        (entry,) = self.entries_of({post_id}, author)
+        held = self.run(self.store.push_home(entry, [self.user]))
+        if self.timeline:
+            assert held == 1
+            if post_id >= self.timeline.floor:
+                self.timeline.entries[post_id] = entry.author_id
+            self.follow_cut(self.timeline)
 
     @rule()
     def begin(self) -> None:
-        """Begin a timeline if there is none."""
+        """Begin a timeline if there is none; a new one knows nothing of the one before."""
         generation = self.run(self.store.begin_home(self.user))
-        assert (generation == self.generation) is self.exists
-        self.generation = generation
-        if not self.exists:
-            self.exists, self.ready, self.floor, self.entries = True, False, 0, {}
-        self.check()
+        if self.timeline:
+            assert generation == self.timeline.generation
+        else:
+            assert generation != self.lost
+            self.timeline, self.restamped = Timeline(generation), True
 
     @rule(post_ids=st.sets(POSTS, max_size=14), author=AUTHORS, floored=st.booleans())
     def add(self, post_ids: set[int], author: int, *, floored: bool) -> None:
         """Merge some more posts, complete to the beginning or only from the first of them on."""
-        entries, floor = self.pulled(post_ids, author, floored=floored)
-        assert self.run(self.store.add_home(self.user, entries, floor)) is self.exists
-        if self.exists:
-            self.merge(entries, floor)
-        self.check()
+        entries = self.entries_of(post_ids, author)
+        floor = entries[0].post_id if floored and entries else 0
+        added = self.run(self.store.add_home(self.user, entries, floor))
+        if self.timeline:
+            assert added
+            self.timeline.merge(entries, floor)
 
-    @rule(post_ids=st.sets(POSTS, max_size=14), author=AUTHORS, floored=st.booleans(), lost=st.booleans())
-    def complete(self, post_ids: set[int], author: int, *, floored: bool, lost: bool) -> None:
+    @rule(
+        post_ids=st.sets(POSTS, max_size=14),
+        author=AUTHORS,
+        floored=st.booleans(),
+        late=st.booleans(),
+        marks=MARKS,
+        left=st.dictionaries(AUTHORS, VERSIONS, max_size=2),
+        back=st.dictionaries(AUTHORS, VERSIONS, max_size=2),
+    )
+    def complete(
+        self,
+        post_ids: set[int],
+        author: int,
+        marks: dict[int, int],
+        left: dict[int, int],
+        back: dict[int, int],
+        *,
+        floored: bool,
+        late: bool,
+    ) -> None:
         """Complete the timeline that was begun, or try so with one that was begun before it was lost."""
-        entries, floor = self.pulled(post_ids, author, floored=floored)
-        generation = b"old" if lost else self.generation
-        taken = self.exists and not lost
-        assert self.run(self.store.complete_home(self.user, generation, entries, floor)) is taken
-        if taken:
-            self.ready = True
-            self.merge(entries, floor)
-        self.check()
+        entries, timeline = self.entries_of(post_ids, author), None if late else self.timeline
+        floor = entries[0].post_id if floored and entries else 0
+        generation = timeline.generation if timeline else self.lost
+        completing = self.store.complete_home(self.user, generation, entries, floor, marks=marks, left=left, back=back)
+        assert self.run(completing) is (timeline is not None)
+        if timeline:
+            timeline.complete(marks, left, back)
+            timeline.merge(entries, floor)
 
-    def pulled(self, post_ids: set[int], author: int, *, floored: bool) -> tuple[list[Entry], int]:
-        """Give entries as a pull brings them, and their floor."""
-        entries = [Entry(post_id, self.authors.setdefault(post_id, author)) for post_id in sorted(post_ids)]
-        return entries, entries[0].post_id if floored and entries else 0
+    @rule(author=AUTHORS, version=VERSIONS, came=st.booleans(), turn=st.just(0) | TURNS)
+    def note_source(self, author: int, version: int, turn: int, *, came: bool) -> None:
+        """Note that an author came or left, in any order of versions."""
+        floor = self.run(self.store.note_source(self.user, author, version, came=came, turn=turn if came else 0))
+        if not self.timeline:
+            return
+        noted = self.timeline.note(author, version, gone=not came)
+        assert floor == (self.timeline.floor if noted else None)
+        if noted and came:
+            self.restamped = True
+            self.timeline.mark({author: turn} if turn else {})
+        elif noted:
+            self.timeline.drop({author})
+            self.timeline.unmark({author})
 
-    def merge(self, entries: list[Entry], floor: int) -> None:
-        """Do to the model what a merge does."""
-        self.floor = max(self.floor, floor)
-        self.entries |= {entry.post_id: entry.author_id for entry in entries}
-        self.drop(self.hidden())
+    @rule(author=AUTHORS, turn=TURNS)
+    def mark_pulled(self, author: int, turn: int) -> None:
+        """Mark an author, in any order of turns, in the feed or not."""
+        marked = self.run(self.store.mark_pulled(author, turn, [self.user]))
+        if self.timeline:
+            assert marked == 1
+            self.timeline.mark({author: turn})
 
-    @rule(author=AUTHORS, version=VERSIONS, following=st.booleans())
-    def note_follow(self, author: int, version: int, *, following: bool) -> None:
-        """Note a follow or an unfollow, in any order of versions."""
-        noted = self.run(self.store.note_follow(self.user, author, version, following=following))
-        if author in self.changes and self.changes[author][0] > version:
-            assert noted is None
-        else:
-            assert noted == (self.floor if self.exists else None)
-            self.changes[author] = version, not following
-            if not following:
-                self.drop({author})
-        self.check()
+    @rule(marks=MARKS)
+    def unmark_pulled(self, marks: dict[int, int]) -> None:
+        """Take marks away that are not of later turns."""
+        self.run(self.store.unmark_pulled(self.user, marks))
+        if self.timeline:
+            self.timeline.unmark({author for author, turn in marks.items() if self.timeline.marks.get(author, 0) <= turn})
 
     @rule(before=VERSIONS)
     def settle(self, before: int) -> None:
-        """Forget old changes."""
+        """Forget old changes, with what they hid."""
         self.run(self.store.settle(self.user, before))
-        old = {author: hidden for author, (version, hidden) in self.changes.items() if version < before}
-        if gone := {author for author, hidden in old.items() if hidden}:
-            self.drop(gone)
-        self.changes = {author: change for author, change in self.changes.items() if author not in old}
-        self.check()
+        if self.timeline:
+            old = {author: gone for author, (version, gone) in self.timeline.changes.items() if version < before}
+            gone = {author for author, is_gone in old.items() if is_gone}
+            self.timeline.drop(gone)
+            self.timeline.unmark(gone)
+            self.timeline.changes = {each: change for each, change in self.timeline.changes.items() if each not in old}
 
-    @rule()
-    def lose(self) -> None:
-        """Lose the timeline, as a server does that runs out of memory."""
-        self.run(self.redis.delete(home_key(self.user)))
-        self.exists, self.floor, self.entries = False, 0, {}
-        self.check()
+    @rule(post_ids=st.sets(POSTS, max_size=6), author=AUTHORS, upper=POSTS, floored=st.booleans())
+    def keep_segment(self, post_ids: set[int], author: int, upper: int, *, floored: bool) -> None:
+        """Keep what was put together below a post id, for the timeline as it is now."""
+        entries = self.entries_of({post_id for post_id in post_ids if post_id < upper}, author)
+        wanted = len(entries) if floored and entries else len(entries) + 1
+        self.segment = Segment.of(self.stamp, upper, entries[::-1], wanted=wanted)
+        self.run(self.store.keep_segment(self.user, self.segment))
+
+    @rule(lost=st.sets(st.sampled_from([home_key, sources_key, segment_key]), min_size=1))
+    def lose(self, lost: set[Callable[[int], str]]) -> None:
+        """Lose some or all of it, as a server does that runs out of memory."""
+        for key in lost:
+            self.run(self.redis.delete(key(self.user)))
+        if segment_key in lost:
+            self.segment = None
+        if self.timeline and lost != {segment_key}:
+            self.lost, self.timeline = self.timeline.generation, None
 
     @rule(newest=st.integers(0, 20))
     def read_tail(self, newest: int) -> None:
         """Find at least the newest entries."""
         window = self.run(self.store.read_home(self.user, newest)).window
-        assert (window is not None) == self.exists
-        if window:
+        assert (window is None) is (self.timeline is None)
+        if self.timeline:
             count = len(window.post_ids)
-            assert count >= min(newest, len(self.entries))
-            assert list(window.post_ids) == sorted(self.entries)[len(self.entries) - count :]
-            assert window.whole == (count == len(self.entries))
+            assert count >= min(newest, len(self.timeline.entries))
+            assert list(window.post_ids) == sorted(self.timeline.entries)[len(self.timeline.entries) - count :]
+            assert window.whole == (count == len(self.timeline.entries))
 
-    def hidden(self) -> set[int]:
-        """Give the authors whom the viewer unfollowed."""
-        return {author for author, (_, hidden) in self.changes.items() if hidden}
+    @rule(below=POSTS)
+    def page_below(self, below: int) -> None:
+        """Find all that was kept from there down, of authors who did not leave, or nothing that is of use."""
+        home: HomeWindow = self.run(self.store.read_home(self.user, None))
+        if self.timeline and home.segment and home.segment.holds(home.sources.stamp, below):
+            hidden = self.timeline.hidden
+            ids = [post_id for post_id in home.segment.post_ids if post_id < below and self.authors[post_id] not in hidden]
+            assert home.segment.below(below, home.sources.hidden) == sorted(ids, reverse=True)
+            assert home.segment.floor < below <= home.segment.upper
 
-    def drop(self, authors: set[int]) -> None:
-        """Take out what is of these authors or below the floor."""
-        kept = {post_id: author for post_id, author in self.entries.items() if author not in authors and post_id >= self.floor}
-        self.entries = kept
-
-    def follow_cut(self) -> None:
+    def follow_cut(self, timeline: Timeline) -> None:
         """Cut the model where the store cut: when is the store's business, but only over the cap, and to the cap exactly."""
         window = self.run(self.store.read_home(self.user, None)).window
-        if window.floor != self.floor:
-            assert len(self.entries) > CAP
-            assert window.floor == sorted(self.entries)[-CAP]
-            self.floor = window.floor
-            self.drop(set())
-        assert len(self.entries) <= CAP + SLACK
+        if window.floor != timeline.floor:
+            assert len(timeline.entries) > CAP
+            assert window.floor == sorted(timeline.entries)[-CAP]
+            timeline.floor = window.floor
+            timeline.drop(set())
+        assert len(timeline.entries) <= CAP + SLACK
 
-    def check(self) -> None:
-        """Compare everything."""
-        if self.exists:
-            self.follow_cut()
-        home = self.run(self.store.read_home(self.user, None))
-        assert home.hidden == self.hidden()
-        assert home.oldest_change == min((version for version, _ in self.changes.values()), default=0)
-        assert (home.window is not None) == self.exists
-        if home.window:
-            assert home.window.state is (State.READY if self.ready else State.REBUILDING)
+    @invariant()
+    def is_as_the_model(self) -> None:
+        """Compare everything after each step."""
+        home: HomeWindow = self.run(self.store.read_home(self.user, None))
+        assert home.segment == self.segment
+        assert (home.window is None) is (self.timeline is None)
+        if self.timeline and home.window:
+            self.follow_cut(self.timeline)
+            assert home.sources.hidden == self.timeline.hidden
+            assert home.sources.marks == self.timeline.marks
+            assert home.sources.oldest_change == min((version for version, _ in self.timeline.changes.values()), default=0)
+            assert home.window.state is (State.READY if self.timeline.ready else State.REBUILDING)
             assert home.window.whole
-            assert list(zip(home.window.post_ids, home.window.author_ids, strict=True)) == sorted(self.entries.items())
+            pairs = zip(home.window.post_ids, home.window.author_ids, strict=True)
+            assert list(pairs) == sorted(self.timeline.entries.items())
+            self.check_stamp(home.sources.stamp)
+
+    def check_stamp(self, stamp: bytes) -> None:
+        """Find a stamp that never was when an author came or a timeline was begun, and else the same."""
+        assert (stamp != self.stamp) is self.restamped
+        assert not self.restamped or stamp not in self.stamps
+        self.stamp, self.restamped = stamp, False
+        self.stamps.add(stamp)
 
 
 def test_a_timeline_is_what_the_model_says(server: str, users: Iterator[int], monkeypatch: pytest.MonkeyPatch) -> None:
     """Any sequence of changes and losses does to a stored timeline what it does to the model; the cap is small, to be met often."""
     monkeypatch.setattr(redis_store, "HOME_CAP", CAP)
-    steps = settings(
-        max_examples=100,
-        stateful_step_count=25,
-        deadline=None,
-        database=None,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-    )
-    with asyncio.Runner() as runner:
-        opening = patient_store(server)
-        redis = look_into(server)
-        store = runner.run(opening.__aenter__())
-        try:
-            # It says that it wants a class, and calls what it gets without arguments.
-            run_state_machine_as_test(
-                lambda: TimelineMachine(store, redis, partial(_run, runner), next(users)),  # type: ignore[arg-type]
-                settings=steps,
-            )
-        finally:
-            runner.run(redis.aclose())
-            runner.run(opening.__aexit__(None, None, None))
-
-
-def _run(runner: asyncio.Runner, call: Awaitable[Any]) -> Any:  # noqa: ANN401  # whatever the call gives
-    async def wait() -> Any:  # noqa: ANN401
-        return await call
-
-    return runner.run(wait())
+    live(server, lambda store, redis, run: TimelineMachine(store, redis, run, next(users)), lives=150, steps=30)

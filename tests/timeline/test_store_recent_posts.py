@@ -17,7 +17,8 @@ async def test_recent_posts_are_only_read_when_ready(store: RedisTimelineStore, 
     generations = {merged: begun_now[merged], missing: b"abc"}
     await store.complete_authors(generations, {merged: [30, 10], missing: [10]}, complete_below=100)
     windows = await store.read_authors([missing, begun, merged])
-    assert windows == {merged: Window(State.READY, 0, (10, 20, 30), (merged,) * 3, whole=True)}
+    whole = Window(State.READY, 0, (10, 20, 30), (merged,) * 3, whole=True, generation=begun_now[merged])
+    assert windows == {merged: whole}
     assert await store.read_authors([]) == {}
 
 

@@ -9,11 +9,11 @@ from redis.asyncio import Redis
 
 from meshkit.errors import UnavailableError
 from tests.timeline.servers import everywhere, patient_store
-from tests.timeline.windows import AUTHOR, OTHER, ids_of, ready
+from tests.timeline.windows import AUTHOR, NONE, OTHER, ids_of, ready, segment_of
 from tests.timeline.wire import wire_to
-from timeline_svc.packed import Entry, State, Window
-from timeline_svc.ports import HomeWindow
-from timeline_svc.redis_store import HOME_CAP, RedisTimelineStore, author_key, follow_changes_key, home_key, open_redis
+from timeline_svc.packed import Entry
+from timeline_svc.redis_store import HOME_CAP, RedisTimelineStore, author_key, home_key, open_redis, segment_key, sources_key
+from timeline_svc.segment import Segment
 
 
 @pytest.mark.parametrize("by_merge", [False, True])
@@ -30,17 +30,21 @@ async def test_an_entry_costs_at_most_twenty_bytes(store: RedisTimelineStore, re
 
 
 async def test_what_is_kept_is_not_kept_for_ever(store: RedisTimelineStore, redis: Redis, user: int) -> None:
-    """Timelines, recent posts and follow changes expire, also after they were written whole; a read puts it off."""
+    """Timelines, what stands beside and below them, and recent posts expire, also when written whole; a read puts it off."""
     await ready(store, user, 10, 20)
     await store.push_home(Entry(15, AUTHOR), [user])
-    await store.note_follow(user, OTHER, 100, following=False)
+    await store.note_source(user, OTHER, 100, came=False)
+    await store.mark_pulled(AUTHOR, 1, [user])
+    await store.keep_segment(user, segment_of(await store.read_home(user, None), 10, 5))
     begun_now = await store.begin_authors([user])
     await store.complete_authors(begun_now, {user: [10]}, complete_below=100)
-    for key in (home_key(user), follow_changes_key(user), author_key(user)):
+    for key in (home_key(user), sources_key(user), segment_key(user), author_key(user)):
         assert await redis.ttl(key) > 0
-    await redis.expire(home_key(user), 100)
+    for key in (home_key(user), sources_key(user)):
+        await redis.expire(key, 100)
     await store.read_home(user, 20)
-    assert await redis.ttl(home_key(user)) > 100
+    for key in (home_key(user), sources_key(user)):
+        assert await redis.ttl(key) > 100
 
 
 async def test_a_page_is_one_round_trip(single: str, user: int) -> None:
@@ -70,12 +74,17 @@ async def test_scripts_survive_being_flushed(store: RedisTimelineStore, redis: R
     await everywhere(redis, "SCRIPT FLUSH")
     await store.push_home(Entry(20, AUTHOR), [user])
     await everywhere(redis, "SCRIPT FLUSH")
-    await store.note_follow(user, OTHER, 100, following=False)
+    await store.note_source(user, OTHER, 100, came=False)
+    await everywhere(redis, "SCRIPT FLUSH")
+    await store.mark_pulled(AUTHOR, 1, [user])
+    await everywhere(redis, "SCRIPT FLUSH")
+    await store.unmark_pulled(user, {AUTHOR: 1})
     await everywhere(redis, "SCRIPT FLUSH")
     await store.settle(user, 101)
     await everywhere(redis, "SCRIPT FLUSH")
     await store.push_author(Entry(20, AUTHOR))
-    assert await store.read_home(user, None) == HomeWindow(Window(State.READY, 0, (10, 20), (AUTHOR, AUTHOR), whole=True))
+    home = await store.read_home(user, None)
+    assert (await ids_of(store, user), home.sources.marks, home.sources.oldest_change) == ([10, 20], {}, 0)
 
 
 @pytest.mark.parametrize("url", ["unix:///nobody", "redis://127.0.0.1:1", "redis+cluster://127.0.0.1:1,127.0.0.1:2"])
@@ -86,9 +95,12 @@ async def test_a_failing_server_is_unavailable(url: str) -> None:
             store.read_home(1, 20),
             store.push_home(Entry(1, 2), [1]),
             store.begin_home(1),
-            store.complete_home(1, b"abc", [], 0),
+            store.complete_home(1, b"abc", [], 0, marks={}, left={}),
             store.add_home(1, [], 0),
-            store.note_follow(1, 2, 3, following=True),
+            store.note_source(1, 2, 3, came=True),
+            store.mark_pulled(2, 1, [1]),
+            store.unmark_pulled(1, {2: 1}),
+            store.keep_segment(1, Segment(b"1234567", 2, 0, (1,), (2,))),
             store.settle(1, 2),
             store.read_authors([1]),
             store.push_author(Entry(1, 2)),
@@ -115,7 +127,7 @@ async def test_a_silent_server_is_unavailable_within_the_deadline(single: str, u
 async def test_many_reads_at_once_all_answer(store: RedisTimelineStore, users: Iterator[int]) -> None:
     """More reads at once than there are connections wait for one; the server is not away."""
     homes = await asyncio.gather(*(store.read_home(next(users), 20) for _ in range(300)), return_exceptions=True)
-    assert [home for home in homes if home != HomeWindow(None)] == []
+    assert [home for home in homes if home != NONE] == []
 
 
 async def test_what_cannot_be_changed_for_lack_of_memory_goes(store: RedisTimelineStore, redis: Redis, user: int) -> None:
@@ -130,8 +142,14 @@ async def test_what_cannot_be_changed_for_lack_of_memory_goes(store: RedisTimeli
     await ready(store, user, 10, 20, 30)
     await everywhere(redis, "CONFIG SET", "maxmemory", 1)
     try:
-        with pytest.raises(UnavailableError):
-            await store.note_follow(user, AUTHOR, 100, following=False)
+        assert await store.note_source(user, AUTHOR, 100, came=False) is None
+        assert (await store.read_home(user, 20)).window is None
+    finally:
+        await everywhere(redis, "CONFIG SET", "maxmemory", 0)
+    await ready(store, user, 10, 20)
+    await everywhere(redis, "CONFIG SET", "maxmemory", 1)
+    try:
+        assert await store.mark_pulled(AUTHOR, 1, [user]) == 0
         assert (await store.read_home(user, 20)).window is None
     finally:
         await everywhere(redis, "CONFIG SET", "maxmemory", 0)

@@ -2,10 +2,15 @@
 
 from tests.timeline.home import complete
 from timeline_svc.packed import Entry, Window
+from timeline_svc.ports import HomeWindow
 from timeline_svc.redis_store import RedisTimelineStore
+from timeline_svc.segment import Segment
+from timeline_svc.sources import Sources
 
 # Two authors whose posts are in the timelines.
 AUTHOR, OTHER = 7, 8
+# What a read finds where there is nothing.
+NONE = HomeWindow(None, Sources())
 
 
 async def ready(store: RedisTimelineStore, user: int, *post_ids: int, floor: int = 0) -> None:
@@ -25,3 +30,8 @@ async def window_of(store: RedisTimelineStore, user: int) -> Window:
 async def ids_of(store: RedisTimelineStore, user: int) -> list[int]:
     """Read a timeline's post ids, oldest first."""
     return list((await window_of(store, user)).post_ids)
+
+
+def segment_of(home: HomeWindow, upper: int, *post_ids: int, floor: int = 0) -> Segment:
+    """Make a segment of the author's posts below a timeline as it was read."""
+    return Segment(home.sources.stamp, upper, floor, post_ids, (AUTHOR,) * len(post_ids))
