@@ -116,7 +116,10 @@ async def test_a_role_that_is_refused_for_a_while_is_unavailable(tokens: Tokens,
                     break
                 except UnavailableError:
                     continue
-        assert await table.get(KEY) == Item(KEY, b"new", 0, 1)
+        written = await table.get(KEY)
+        # On a slow machine a write that was not answered in time may have been done all the same.
+        assert written
+        assert (written.value, written.number) == (b"new", 0)
 
 
 async def test_credentials_are_used_while_others_cannot_be_had(tokens: Tokens, url: TableUrl) -> None:
