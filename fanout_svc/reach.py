@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fanout_svc.domain import Chunk, FollowerRange
+from fanout_svc.domain import Chunk, FollowerRange, NewPost
 from fanout_svc.ports import Peers
 
 
@@ -13,6 +13,18 @@ class Reach:
         self._followers = peers.followers
         self._timelines = peers.timelines
         self._batch_size = batch_size
+
+    async def push_few(self, post: NewPost) -> tuple[int, int] | None:
+        """Push a post to all followers if one page holds them; tell how many there are, and how many timelines that reached.
+
+        For nearly all authors this one read is all that is asked about followers.
+        """
+        follower_ids, further = await self._followers.page(post.author_id, FollowerRange(), limit=self._batch_size)
+        if further is not None:
+            return None
+        if not follower_ids:
+            return 0, 0
+        return len(follower_ids), await self._timelines.push(post.post_id, post.author_id, follower_ids)
 
     async def cover(self, chunk: Chunk) -> int:
         """Do a chunk, and tell how many timelines it reached. Doing it twice is doing it once."""

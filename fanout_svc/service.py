@@ -35,6 +35,9 @@ class Planner:
         if post.delivery is Delivery.PULL and await self._is_pulled(post.author_id):
             await self._steering.posted(post, await self._followers.count(post.author_id))
             return
+        if few := await self._reach.push_few(post):
+            await self._steering.posted(post, *few)
+            return
         job = await self._job(post.post_id, post.author_id)
         reached = await self._deliver(job)
         await self._steering.posted(post, job.follower_count, reached)
