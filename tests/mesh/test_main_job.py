@@ -173,7 +173,7 @@ async def test_profiles_and_lists(someone: People) -> None:
     assert [user["user_id"] for user in followers["users"]] == [one.user_id]
     following = (await one.get(f"/v1/users/{one.user_id}/following")).body
     assert [user["user_id"] for user in following["users"]] == [two.user_id]
-    assert (await one.get(f"/v1/follows/{two.user_id}")).body == {"following": True}
+    assert (await one.get(f"/v1/follows/{two.user_id}")).body == {"following": True, "requested": False}
     renamed = await two.rest.call("PATCH", f"/v1/users/{two.user_id}?update_mask=display_name", {"display_name": "Ünïcode 🎈"})
     assert renamed.body["display_name"] == "Ünïcode 🎈"
 
@@ -204,7 +204,7 @@ async def test_a_timeline_that_cannot_be_read_is_rebuilt(mesh: Mesh, someone: Pe
     async with Redis.from_url(mesh.services.redis_url) as redis:
         for user in (author, follower):
             for key in [key async for key in redis.scan_iter(f"*:{user.user_id}")]:
-                if not key.startswith(b"follow-changes"):
+                if not key.startswith(b"sources"):
                     await redis.set(key, "written by somebody else")
     second = await author.publish("second")
     await eventually(lambda: _is(follower.feed(), [second, first]))
