@@ -36,7 +36,10 @@ _COME_BACK = 0.6
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How big a run is. `follows` and `early_posts` are made before the load, `posts` are what load and beginning make at least."""
+    """How big a run is. `follows` and `early_posts` are made before the load, `posts` are what load and beginning make at least.
+
+    `chunk` is how many followers a chunk has, `posters` how many publish at once before the load.
+    """
 
     users: int
     follows: int
@@ -50,17 +53,23 @@ class Size:
     reads_per_second: float
     pull_at: int
     push_at: int
+    chunk: int = 25
+    posters: int = 64
 
 
 def size_for(users: int, posts: int, seconds: float, engines: str) -> Size:
-    """Scale a main run. What stands in for DynamoDB takes far fewer writes, so edges are fewer there."""
+    """Scale a main run.
+
+    What stands in for DynamoDB takes far fewer writes. There edges are fewer, nearly every author's followers fit into one chunk,
+    and most posts are made before the load, few at once, so that no backlog stands when the load begins.
+    """
     real = engines == "real"
     return Size(
         users=users,
-        follows=users * 3 // 2 if real else users * 4,
-        collectors=4 if real else 10,
+        follows=users if real else users * 4,
+        collectors=2 if real else 10,
         collected=min(220, users // 3),
-        early_posts=posts * 3 // 4 if real else posts * 6 // 10,
+        early_posts=posts * 17 // 20 if real else posts * 6 // 10,
         posts=posts + posts // 50,
         clients=max(4, min(48, users // 5)),
         seconds=seconds,
@@ -68,6 +77,8 @@ def size_for(users: int, posts: int, seconds: float, engines: str) -> Size:
         reads_per_second=20 if real else 60,
         pull_at=50 if real else 100,
         push_at=35 if real else 70,
+        chunk=40 if real else 25,
+        posters=16 if real else 64,
     )
 
 
@@ -111,7 +122,7 @@ def planned(size: Size, seed: int) -> Plan:
     # Only followers who read count for the threshold.
     fans = [_some(chance, [member for member in readers if member not in TURNERS], int(size.pull_at * 1.15)) for _ in TURNERS]
     follows |= dict.fromkeys((fan, turner) for turner in TURNERS for fan in fans[turner][: int(size.push_at * 0.9)])
-    early = list(_early_authors(size, rng(seed, "early")))
+    early = rng(seed, "early").choices(range(size.users), k=size.early_posts)
     clients = [_episodes(size, seed, client) for client in range(_OWN_CLIENTS, size.clients)]
     return Plan(list(follows), early, clients, fans, readers)
 
@@ -123,12 +134,6 @@ def _follows(size: Size, chance: random.Random, weights: Sequence[float]) -> Ite
             yield follower, followee
     for collector in range(size.users - size.collectors, size.users):
         yield from ((collector, followee) for followee in _some(chance, range(len(TURNERS), collector), size.collected))
-
-
-def _early_authors(size: Size, chance: random.Random) -> Iterator[int]:
-    """Choose who publishes at first: the more followed, the more; some have more posts than are kept in memory."""
-    for _ in range(size.early_posts):
-        yield _OWN_CLIENTS + int((size.users - _OWN_CLIENTS) * chance.random() ** 3)
 
 
 def _episodes(size: Size, seed: int, client: int) -> list[Episode]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from tests.chaos.calls import Caller
-from tests.chaos.community import Plan, steady
+from tests.chaos.community import Plan, Size, steady
 
 _Job = TypeVar("_Job")
 _AT_ONCE = 64
@@ -33,9 +33,9 @@ class Members:
             self.published.append(post)
 
 
-async def settled(caller: Caller, plan: Plan, users: int) -> Members:
+async def settled(caller: Caller, plan: Plan, size: Size) -> Members:
     """Make all accounts, first follows and first posts, and let a part of the members read. Raises SetupError."""
-    members = Members([0] * users)
+    members = Members([0] * size.users)
 
     async def join(member: int) -> None:
         # Any valid token counts as a user of its own, so that no limit for strangers is met.
@@ -55,10 +55,10 @@ async def settled(caller: Caller, plan: Plan, users: int) -> Members:
     async def read(member: int) -> None:
         await caller.read("setup", "feed", members.ids[member], pages=1)
 
-    await all_of(range(users), join)
+    await all_of(range(size.users), join)
     await all_of(plan.follows, follow)
     await all_of(plan.readers, read)
-    await all_of(plan.early_authors, post)
+    await all_of(plan.early_authors, post, size.posters)
     return members
 
 

@@ -242,10 +242,17 @@ MUTANTS = (
         real=True,
     ),
     Mutant(
-        "removed from the outbox before it is confirmed",
+        "removed from the outbox though it was not confirmed",
         "meshkit/outbox.py",
-        "        try:\n            with continued(event.traceparent):\n",
-        "        try:\n            self._sent.put_nowait(event.key)\n            with continued(event.traceparent):\n",
+        """            self._settle(event.event_id)
+            raise
+        self._sent.put_nowait(event.key)
+""",
+        """            self._settle(event.event_id)
+            self._sent.put_nowait(event.key)
+            raise
+        self._sent.put_nowait(event.key)
+""",
         shows=("lost",),
         faults=("unbind a queue",),
         real=True,

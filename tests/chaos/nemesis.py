@@ -17,7 +17,10 @@ from tests.chaos.mesh import Mesh, setting_of
 from tests.chaos.network import cut
 
 _SERVICES = ("graph_svc", "post_svc", "timeline_svc", "fanout_svc")
+# How many `feedmesh up` runs of each service.
+_PROCESSES = 2
 _HEAL_S = 60.0
+_ANSWER_S = 2.0
 _POLL_S = 0.1
 _LONG_FREEZE_S = 3.0
 _CUT_S = 4.0
@@ -60,7 +63,17 @@ class Nemesis:
             raise NotHealedError(f"not serving {_HEAL_S:g} s after {after}: {self.mesh.log()}") from None
 
     async def _whole(self) -> bool:
-        return await self.mesh.serving() and bool(self.mesh.processes("unixsocket")) and await self._cache_answers()
+        running = bool(self.mesh.processes("unixsocket"))
+        if self.mesh.engines == "real":
+            running = running and len(_services(self)) >= _PROCESSES * len(_SERVICES) and await self._broker_answers()
+        return running and await self.mesh.serving() and await self._cache_answers()
+
+    async def _broker_answers(self) -> bool:
+        try:
+            async with asyncio.timeout(_ANSWER_S), aiormq.connect(_broker_url(self)):
+                return True
+        except (aiormq.AMQPError, OSError):
+            return False
 
     async def _cache_answers(self) -> bool:
         with suppress(OSError, StopIteration):
@@ -71,7 +84,7 @@ class Nemesis:
     @asynccontextmanager
     async def cache(self) -> AsyncIterator[Redis]:
         """Connect to the private Valkey."""
-        async with Redis(unix_socket_path=_socket_of(self.process("unixsocket")), socket_timeout=2) as redis:
+        async with Redis(unix_socket_path=_socket_of(self.process("unixsocket")), socket_timeout=_ANSWER_S) as redis:
             yield redis
 
     def process(self, *words: str) -> int:

@@ -94,7 +94,7 @@ async def run(scene: Scene) -> Result:
             async with Api.opened(mesh.url, mint) as api:
                 caller = Caller(api, ledger, rng(scene.seed, "pauses"), patience=_PATIENCE_S)
                 plan = planned(scene.size, scene.seed)
-                members = await settled(caller, plan, scene.size.users)
+                members = await settled(caller, plan, scene.size)
                 lap("settle")
                 nemesis = Nemesis(mesh, ledger, rng(scene.seed, "nemesis"))
                 await until_found(scene.wanted, lambda: _judged(scene)[1], _live(scene, plan, members, caller, nemesis))
@@ -119,7 +119,7 @@ def _judged(scene: Scene) -> tuple[History, Findings]:
 
 def _settings(scene: Scene) -> dict[str, str]:
     return {
-        "FEEDMESH_CHUNK_SIZE": "25",
+        "FEEDMESH_CHUNK_SIZE": str(scene.size.chunk),
         # So that nothing but the thresholds decides.
         "FEEDMESH_READS_A_DAY": "0.001",
         "FEEDMESH_PUSH_COST_US": "1000",

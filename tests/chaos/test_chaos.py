@@ -15,7 +15,7 @@ SEED = 4
 
 async def test_everything_is_exact_through_faults(tmp_path: Path) -> None:
     """While a mesh is killed, its Valkey frozen and a third of all keys evicted, no read shows too much or too little."""
-    size = dataclasses.replace(CONTROL.size, seconds=16.0)
+    size = dataclasses.replace(CONTROL.size, seconds=12.0)
     faults = ("evict keys", "freeze Valkey", "kill mesh")
     tree = source_tree(ROOT, tmp_path / "tree")
     result = await run(Scene(SEED, size, tree, tmp_path, faults=faults, settings=CONTROL.settings, within=4.0))

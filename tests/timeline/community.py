@@ -191,6 +191,8 @@ class CommunityMachine(RuleBasedStateMachine):
 
     def hold(self, method: str, doing: Awaitable[Any], change: Change | None) -> None:
         """Do something until it has called a method, if it does."""
+        # Nobody else comes to the gate.
+        self.look_ahead()
         gate = self.world.gate(method)
 
         async def begun() -> asyncio.Future[Any]:
@@ -217,12 +219,17 @@ class CommunityMachine(RuleBasedStateMachine):
 
     def lose_segments(self, late: int) -> None:
         """Let two minutes pass: until then, what was put together to be read further down may lack a post that came so late."""
+        self.look_ahead()
         for user in self.users:
-            for home in [self.home] if self.held else [self.home, self.other]:
-                self.run(asyncio.wait(home.segments.start([user], _nothing)))
             segment = self.run(self.home.store.read_home(user, None)).segment
             if segment and late < segment.upper:
                 self.run(self.redis.delete(segment_key(user)))
+
+    def look_ahead(self) -> None:
+        """Finish what is put together in the background, unless it is held."""
+        for home in [self.home] if self.held else [self.home, self.other]:
+            for user in self.users:
+                self.run(asyncio.wait(home.segments.start([user], _nothing)))
 
     @rule()
     def settle(self) -> None:
@@ -237,6 +244,7 @@ class CommunityMachine(RuleBasedStateMachine):
             self.work(0, 5)
         for user in self.users:
             self.run(self.home.store.settle(user, self.home.ids.next()))
+        self.lose_segments(0)
         self.world.left_at.clear()
         self.hides.clear()
 
@@ -282,7 +290,7 @@ class CommunityMachine(RuleBasedStateMachine):
         """Compare every feed once all is told."""
         self.settle()
         self.walk_all(20)
-        self.lose_segments(0)
+        self.look_ahead()
 
 
 async def _nothing(_users: list[int]) -> Segment:

@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from meshkit.clock import now_ms
+from meshkit.ids import IdGenerator, first_id_at
 from tests.timeline.home import Home, fill, relation_of
 from tests.timeline.turning import Mode, Turning
 from timeline_svc import pulled
@@ -39,7 +41,8 @@ async def test_the_users_own(home: Home) -> None:
 async def test_pushed_and_rebuilt(home: Home) -> None:
     """What was written before the timeline was made is rebuilt; what came after it is on its way, then pushed."""
     viewer, (author, _) = home.community(2)
-    before = home.commit(author)
+    before = first_id_at(now_ms() - 1_000)
+    home.world.add(before, author)
     await home.page(viewer)
     after = home.commit(author)
     assert await reason_of(home, viewer, after) is Reason.ON_ITS_WAY
@@ -50,6 +53,7 @@ async def test_pushed_and_rebuilt(home: Home) -> None:
 async def test_older_than_the_timeline(home: Home) -> None:
     """What lies below the timeline's floor is read from the tables; what stands at its floor is not."""
     viewer, authors = home.community(2)
+    home.ids = IdGenerator(0, lambda: now_ms() - 1_000)
     ids = fill(home, authors, HOME_CAP + 10)
     assert await reason_of(home, viewer, ids[0]) is Reason.OLDER
     assert [await reason_of(home, viewer, post_id) for post_id in ids[9:11]] == [Reason.OLDER, Reason.REBUILT]

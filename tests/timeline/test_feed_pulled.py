@@ -17,10 +17,11 @@ from timeline_svc.redis_store import AUTHOR_CAP, author_key, home_key, sources_k
 PROLIFIC = AUTHOR_CAP + 10
 
 
-async def celebrities(turning: Turning, number: int, posts: int) -> tuple[int, list[int]]:
-    """Make a viewer, whose timeline exists, of so many pulled authors with so many posts each, and of one who is pushed.
+async def celebrities(turning: Turning, number: int, posts: int, *, uneven: bool = True) -> tuple[int, list[int]]:
+    """Make a viewer, whose timeline exists, of so many pulled authors with at least so many posts each, and of one who is pushed.
 
-    Gives the feed's post ids, newest first. What is older than the authors' turns was not pushed to the viewer either.
+    Unevenly, some post two or three times as often, so that their recent posts do not go as far down. Gives the feed's post ids,
+    newest first.
     """
     home = turning.home
     viewer, (friend, *famous) = home.community(number + 1)
@@ -28,9 +29,10 @@ async def celebrities(turning: Turning, number: int, posts: int) -> tuple[int, l
     for author in famous:
         await turning.pull(author)
     for turn in range(posts):
-        for author in famous:
-            turning.commit(author)
-        if turn % 10 == 0:
+        for place, author in enumerate(famous):
+            for _ in range(1 + place % 3 * uneven):
+                turning.commit(author)
+        if turn % 10 == 9:
             await turning.publish(friend)
     return viewer, home.world.feed_of(viewer)
 
@@ -43,13 +45,14 @@ async def test_paging_through_prolific_pulled_authors(turning: Turning, number: 
     assert await turning.home.walk(viewer, size) == ids
 
 
-@pytest.mark.parametrize("size", [1, 2])
-@pytest.mark.parametrize("number", [1, 25])
-async def test_small_pages_cross_the_end_of_recent_posts(turning: Turning, number: int, size: int) -> None:
-    """From the recent posts to the tables, and at the very end, pages of one or two leave no gap and repeat nothing."""
-    viewer, ids = await celebrities(turning, number, PROLIFIC)
-    edge = number * AUTHOR_CAP + AUTHOR_CAP // 10
-    for start in (*range(edge - 4, edge + 4), len(ids) - 4, len(ids) - 3, len(ids) - 2, len(ids) - 1):
+@pytest.mark.parametrize("size", [1, 2, 20, 100])
+@pytest.mark.parametrize(("number", "uneven"), [(1, True), (20, True), (25, True), (25, False)])
+async def test_pages_cross_the_end_of_recent_posts(turning: Turning, number: int, size: int, *, uneven: bool) -> None:
+    """From each author's recent posts to the tables, and at the very end, pages of any size leave no gap and repeat nothing."""
+    viewer, ids = await celebrities(turning, number, PROLIFIC, uneven=uneven)
+    edges = [ids.index(turning.home.world.by_author[author][-AUTHOR_CAP]) for author in turning.home.world.turns]
+    starts = {edge + step for edge in [*sorted(edges)[:3], max(edges)] for step in (-size, -2, -1, 0, 1)}
+    for start in (*sorted(starts), *range(len(ids) - 4, len(ids))):
         page, last = await turning.home.page(viewer, size, ids[start])
         assert page == ids[start + 1 : start + 1 + size]
         assert last == (page[-1] if start + 1 + size < len(ids) else None)
@@ -57,7 +60,7 @@ async def test_small_pages_cross_the_end_of_recent_posts(turning: Turning, numbe
 
 async def test_many_pulled_authors_are_read_deep_for_many_pages_at_once(turning: Turning) -> None:
     """Below the recent posts of many pulled authors, most pages read no table."""
-    viewer, ids = await celebrities(turning, 25, PROLIFIC)
+    viewer, ids = await celebrities(turning, 25, PROLIFIC, uneven=False)
     await turning.home.page(viewer)
     turning.home.world.calls.clear()
     start = 25 * AUTHOR_CAP
@@ -230,6 +233,21 @@ async def test_marks_go_once_they_are_not_needed(turning: Turning, monkeypatch: 
         await turning.publish(friend)
     await home.page(viewer)
     assert not (await home.store.read_home(viewer, None)).sources.marks
+    assert await home.walk(viewer, 2) == home.world.feed_of(viewer)
+
+
+async def test_marks_of_who_is_still_pulled_stay(turning: Turning, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However little of the feed the timeline holds, an author who has not turned back stays marked."""
+    monkeypatch.setattr(redis_store, "HOME_CAP", 5)
+    monkeypatch.setattr(pulled, "_SECONDS", 0)
+    home = turning.home
+    viewer, (author, friend) = home.community(2)
+    await turning.pull(author)
+    await home.page(viewer)
+    for _ in range(30):
+        await turning.publish(friend)
+    await home.page(viewer)
+    await turning.publish(author)
     assert await home.walk(viewer, 2) == home.world.feed_of(viewer)
 
 

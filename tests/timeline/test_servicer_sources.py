@@ -9,6 +9,7 @@ from feed.post.v1 import delivery_pb2
 from feed.timeline.v1 import timeline_pb2, timeline_service_pb2
 from google.protobuf.message import Message
 
+from meshkit.clock import now_ms
 from meshkit.ids import IdGenerator
 from tests.timeline.home import relation_of
 from tests.timeline.peers import Timelines, read, write
@@ -150,6 +151,7 @@ async def test_a_service_is_told_all(service: Timelines, users: Iterator[int]) -
     viewer, author, blocker = next(users), next(users), next(users)
     service.world.edges[viewer].add(author)
     service.world.relations[viewer, blocker] = replace(relation_of(follows=False), can_view=False, blocked=True)
+    service.ids = IdGenerator(1, lambda: now_ms() - 1_000)
     (shown,), (secret,) = write(service, author, 1), write(service, blocker, 1)
     service.world.stamps |= {shown: PULL, secret: PULL}
     assert await explained(service, Explain(post_id=shown, user_id=viewer)) == timeline_pb2.Explanation(
