@@ -69,11 +69,12 @@ class Nemesis:
         return running and await self.mesh.serving() and await self._cache_answers()
 
     async def _broker_answers(self) -> bool:
-        try:
-            async with asyncio.timeout(_ANSWER_S), aiormq.connect(_broker_url(self)):
-                return True
-        except (aiormq.AMQPError, OSError):
-            return False
+        with suppress(OSError):
+            async with asyncio.timeout(_ANSWER_S):
+                _, writer = await asyncio.open_connection("127.0.0.1", _broker_port(self))
+            writer.close()
+            return True
+        return False
 
     async def _cache_answers(self) -> bool:
         with suppress(OSError, StopIteration):
