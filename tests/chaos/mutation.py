@@ -35,7 +35,7 @@ class Verdict:
 def chosen(names: str, engines: Engines) -> list[Mutant]:
     """Choose mutants: `all`, `none`, or names separated by commas. Raises KeyError for a name that there is not.
 
-    On real engines `all` are those that show nowhere else: the others are in code that is the same, and take four times as long there.
+    On real engines `all` are those that show nowhere else: the others are in code that is the same, and take four times as long.
     """
     if names == "none":
         return []

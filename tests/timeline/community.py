@@ -176,10 +176,11 @@ class CommunityMachine(RuleBasedStateMachine):
         self.run(self.home.changes.hide(hide.viewer, hide.author, hide.version))
 
     @precondition(lambda self: not self.held)
-    @rule(method=HELD, viewer=USERS, size=SIZES)
-    def hold_a_read(self, method: str, viewer: int, size: int) -> None:
-        """Have the other process stop in the midst of a read."""
-        self.hold(method, self.other.walk(self.users[viewer], size), None)
+    @rule(method=HELD, viewer=USERS, size=SIZES, number=NUMBERS)
+    def hold_a_read(self, method: str, viewer: int, size: int, number: int) -> None:
+        """Have the other process stop in the midst of a read, from the top or from somewhere on."""
+        before = sorted(self.world.posts, reverse=True)[number - 1] if 0 < number <= len(self.world.posts) else None
+        self.hold(method, self.other.page(self.users[viewer], size, before), None)
 
     @precondition(lambda self: not self.held and self.changes)
     @rule(method=HELD, number=NUMBERS)
