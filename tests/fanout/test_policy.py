@@ -56,8 +56,8 @@ def test_decisions(active: int, posts_a_day: float, now: Delivery, expected: Del
 @given(seen=AUTHORS)
 def test_a_decision_stands(seen: Author) -> None:
     """What was decided is decided again while nothing changes, whatever it was before."""
-    for now in Delivery:
-        decided = POLICY.decide(seen, now, NOW)
+    for current in Delivery:
+        decided = POLICY.decide(seen, current, NOW)
         assert POLICY.decide(seen, decided, NOW) is decided
 
 

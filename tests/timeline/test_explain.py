@@ -88,8 +88,9 @@ async def test_pulled(turning: Turning, monkeypatch: pytest.MonkeyPatch) -> None
     assert explained.post == PostFacts(author, Mode.PULL.value, deleted=False)
 
 
-async def test_a_change_that_the_timeline_was_not_told_yet(home: Home) -> None:
-    """While the timeline still hides somebody who is followed again, late posts are on their way, not shown as pushed."""
+async def test_a_change_that_the_timeline_was_not_told_yet(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the timeline still hides somebody who is followed again, posts are on their way, whether pushed or pulled."""
+    monkeypatch.setattr(pulled, "_SECONDS", 0)
     viewer, (author, _) = home.community(2)
     await home.page(viewer)
     await home.unfollow(viewer, author)
@@ -98,7 +99,9 @@ async def test_a_change_that_the_timeline_was_not_told_yet(home: Home) -> None:
     await home.store.push_home(Entry(late, author), [viewer])
     assert await reason_of(home, viewer, late) is Reason.ON_ITS_WAY
     await home.store.mark_pulled(author, 1, [viewer])
-    assert await reason_of(home, viewer, home.commit(author)) is Reason.ON_ITS_WAY
+    recent = home.commit(author)
+    await home.delivery.push_author(Entry(recent, author))
+    assert await reason_of(home, viewer, recent) is Reason.ON_ITS_WAY
 
 
 @pytest.mark.parametrize(
