@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PROTOS := $(sort $(shell find protos/feed -name '*.proto'))
 SERVICES := graph_svc post_svc timeline_svc fanout_svc
-THROUGH_THE_WIRE := tests/rpc tests/mesh tests/timeline/test_servicer.py tests/fanout/test_fanout_rpc.py
+THROUGH_THE_WIRE := tests/rpc tests/mesh tests/timeline/test_servicer.py tests/timeline/test_servicer_sources.py \
+	tests/fanout/test_fanout_rpc.py tests/fanout/test_dead_letters.py
 GEN ?= gen
 ARGS ?=
 ENGINES ?= embedded
