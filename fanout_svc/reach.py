@@ -14,12 +14,14 @@ class Reach:
         self._timelines = peers.timelines
         self._batch_size = batch_size
 
-    async def push_few(self, post: NewPost) -> tuple[int, int] | None:
-        """Push a post to all followers if one page holds them; tell how many there are, and how many timelines that reached.
+    async def push_few(self, post: NewPost, most: int) -> tuple[int, int] | None:
+        """Push a post to all followers if there are fewer than `most`, and one page holds them.
+
+        Tell how many there are, and how many timelines that reached; None when there are more.
 
         For nearly all authors this one read is all that is asked about followers.
         """
-        follower_ids, further = await self._followers.page(post.author_id, FollowerRange(), limit=self._batch_size)
+        follower_ids, further = await self._followers.page(post.author_id, FollowerRange(), limit=min(self._batch_size, most))
         if further is not None:
             return None
         if not follower_ids:

@@ -35,7 +35,7 @@ class Planner:
         if post.delivery is Delivery.PULL and await self._is_pulled(post.author_id):
             await self._steering.posted(post, await self._followers.count(post.author_id))
             return
-        if few := await self._reach.push_few(post):
+        if few := await self._reach.push_few(post, self._chunk_size):
             await self._steering.posted(post, *few)
             return
         job = await self._job(post.post_id, post.author_id)
