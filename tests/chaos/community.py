@@ -53,7 +53,7 @@ class Size:
     reads_per_second: float
     pull_at: int
     push_at: int
-    chunk: int = 25
+    chunk: int = 100
     posters: int = 64
 
 
@@ -77,7 +77,7 @@ def size_for(users: int, posts: int, seconds: float, engines: str) -> Size:
         reads_per_second=20 if real else 60,
         pull_at=50 if real else 100,
         push_at=35 if real else 70,
-        chunk=40 if real else 25,
+        chunk=40 if real else 100,
         posters=16 if real else 64,
     )
 
