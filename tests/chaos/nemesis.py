@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aiormq
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from tests.chaos.community import rng
 from tests.chaos.ledger import Fault, Ledger, now
@@ -77,7 +78,8 @@ class Nemesis:
         return False
 
     async def _cache_answers(self) -> bool:
-        with suppress(OSError, StopIteration):
+        # While it starts it may be gone again, or have no name yet.
+        with suppress(OSError, LookupError, RedisError):
             async with self.cache() as redis:
                 return bool(await redis.ping())
         return False
@@ -85,7 +87,7 @@ class Nemesis:
     @asynccontextmanager
     async def cache(self) -> AsyncIterator[Redis]:
         """Connect to the private Valkey."""
-        async with Redis(unix_socket_path=_socket_of(self.process("unixsocket")), socket_timeout=_ANSWER_S) as redis:
+        async with Redis(unix_socket_path=_socket_of(self.mesh.processes("unixsocket")[0]), socket_timeout=_ANSWER_S) as redis:
             yield redis
 
     def process(self, *words: str) -> int:
