@@ -14,7 +14,7 @@ from meshkit.process import Child
 from meshkit.settings import MeshSettings
 from meshkit.supervisor import supervised
 
-_APP_ROUTES = {
+APP_ROUTES = {
     "feed.graph.v1.UserService": "graph",
     "feed.graph.v1.FollowService": "graph",
     "feed.graph.v1.FollowRequestService": "graph",
@@ -58,7 +58,7 @@ async def _start_gateway(stack: AsyncExitStack, options: MeshOptions, services: 
         port=options.port,
         jwks_file=options.jwks_file,
         cors_origins=options.cors_origins,
-        upstreams={service: ",".join(services.addresses[name]) for service, name in _APP_ROUTES.items()},
+        upstreams={service: ",".join(services.addresses[name]) for service, name in APP_ROUTES.items()},
         edge_upstream=services.edge,
         tls_cert=services_tls.tls_cert,
         tls_key=services_tls.tls_key,
