@@ -3,34 +3,10 @@
 from collections.abc import Sequence
 
 from fanout_svc.domain import Chunk
-from meshkit.table.port import Item, Key, Operation, Table
+from meshkit.table.port import Item, Key, Operation
 from tests.fanout.conftest import Fanout
 from tests.fanout.ports import AWAY
-
-
-class Through:
-    """A table that passes everything on. It implements the port Table."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-
-    async def get(self, key: Key) -> Item | None:
-        """Give an item."""
-        return await self._table.get(key)
-
-    async def get_many(self, keys: Sequence[Key]) -> dict[Key, Item]:
-        """Give items."""
-        return await self._table.get_many(keys)
-
-    async def query(
-        self, partition: bytes, *, start: bytes = b"", end: bytes | None = None, limit: int, reverse: bool = False
-    ) -> list[Item]:
-        """Give a range."""
-        return await self._table.query(partition, start=start, end=end, limit=limit, reverse=reverse)
-
-    async def write(self, *operations: Operation) -> None:
-        """Write."""
-        await self._table.write(*operations)
+from tests.through import Through
 
 
 class Crashing(Through):

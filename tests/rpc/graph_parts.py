@@ -1,6 +1,6 @@
 """The graph's services above a table, for tests of what happens between a look and a write; and such a table."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from graph_svc.accounts import UserService
@@ -17,7 +17,8 @@ from graph_svc.user_rows import UserRepository
 from graph_svc.visibility import VisibilityService
 from meshkit.ids import IdGenerator
 from meshkit.outbox import Outbox
-from meshkit.table.port import Item, Key, Operation, Table
+from meshkit.table.port import Operation, Table
+from tests.through import Through
 
 
 class PatientFeeds:
@@ -57,30 +58,16 @@ def graph_parts(table: Table, outbox: Outbox, ids: IdGenerator) -> Parts:
     )
 
 
-class Interrupted:
+class Interrupted(Through):
     """A table on which something else happens just before the first write."""
 
     def __init__(self, table: Table, event: Callable[[], Awaitable[object]]) -> None:
-        self._table = table
+        super().__init__(table)
         self._event: Callable[[], Awaitable[object]] | None = event
-
-    async def get(self, key: Key) -> Item | None:
-        """Read."""
-        return await self._table.get(key)
-
-    async def get_many(self, keys: Sequence[Key]) -> dict[Key, Item]:
-        """Read."""
-        return await self._table.get_many(keys)
-
-    async def query(
-        self, partition: bytes, *, start: bytes = b"", end: bytes | None = None, limit: int, reverse: bool = False
-    ) -> list[Item]:
-        """Read."""
-        return await self._table.query(partition, start=start, end=end, limit=limit, reverse=reverse)
 
     async def write(self, *operations: Operation) -> None:
         """Write, but let the other come first."""
         event, self._event = self._event, None
         if event:
             await event()
-        await self._table.write(*operations)
+        await super().write(*operations)

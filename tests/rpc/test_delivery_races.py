@@ -26,6 +26,7 @@ from post_svc.posts import PostRepository
 from post_svc.service import PostService
 from tests.rpc.client import PATIENCE, task_of
 from tests.rpc.inbox import Inbox
+from tests.rpc.nobody import Nobody
 
 ADA, BOB = 11, 12
 DAY_MS = 86_400_000
@@ -51,14 +52,6 @@ class Held:
         self.came.set()
         await self.gate.wait()
         await self._table.write(*operations)
-
-
-class Nobody:
-    """Whom these tests have for readers."""
-
-    async def can_view(self, viewer_id: int, author_id: int) -> bool:
-        """Show nothing of others."""
-        raise AssertionError(f"{viewer_id} reads {author_id}")
 
 
 def posts_on(table: Table) -> PostService:

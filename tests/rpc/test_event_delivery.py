@@ -34,19 +34,12 @@ from post_svc.service import PostService
 from post_svc.servicer import PostServicer
 from tests.rpc.client import PATIENCE, Tokens, post_settings, stubs, until
 from tests.rpc.inbox import Inbox
+from tests.rpc.nobody import Nobody
 from tests.rpc.post_calls import Posts
 from tests.rpc.probes import answers
 
 ADA = 11
 Common = dict[str, object]
-
-
-class Nobody:
-    """Whom these tests have for readers."""
-
-    async def can_view(self, viewer_id: int, author_id: int) -> bool:
-        """Show nothing of others."""
-        raise AssertionError(f"{viewer_id} reads {author_id}")
 
 
 @asynccontextmanager

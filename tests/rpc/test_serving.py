@@ -42,6 +42,7 @@ from tests.rpc.client import (
     until,
 )
 from tests.rpc.faults import drop_items, locked, spoil_values
+from tests.rpc.nobody import Nobody
 from tests.rpc.post_calls import Post, Posts
 from tests.rpc.probes import answers, check, health, reflected, watch
 
@@ -55,14 +56,6 @@ Status = health_pb2.HealthCheckResponse
 def table_file(tmp_path: Path) -> Path:
     """Give the file of the post service's table."""
     return tmp_path / "data" / "posts.db"
-
-
-class Nobody:
-    """Whom these tests have for readers."""
-
-    async def can_view(self, viewer_id: int, author_id: int) -> bool:
-        """Show nothing of others."""
-        raise AssertionError(f"{viewer_id} reads {author_id}")
 
 
 class Stoppable:
