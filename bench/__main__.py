@@ -7,7 +7,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import read
+from bench import deep, grow, read
 from bench.bench import Bench
 from bench.crowd import Crowd
 from bench.figure import Figure
@@ -15,7 +15,13 @@ from bench.report import say, show, write_results
 from bench.rig import running_rig
 
 Measuring = Callable[[Bench], AsyncIterator[Figure]]
-FIGURES: dict[str, Measuring] = {"read.rpc": read.rpc, "read.rest": read.rest}
+FIGURES: dict[str, Measuring] = {
+    "read.rpc": read.rpc,
+    "read.rest": read.rest,
+    "grow.followees": grow.followees,
+    "grow.celebrities": grow.celebrities,
+    "grow.deep": deep.to_the_end,
+}
 _OUT = Path(__file__).parent / "out"
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations  # some of gRPC's classes are generic only to
 
 import asyncio
 import re
-import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import grpc
 from meshkit.process import ChildError
 
 _PREFIX_BYTES = 5
+_TOOK = 2
 _RATE = re.compile(r"finished in [\d.]+\w+, ([\d.]+) req/s")
 _STATUSES = re.compile(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx")
 _REQUESTS = re.compile(r"requests: .*? (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored")
@@ -56,18 +56,35 @@ async def saturate(target: Target, seconds: float, *, connections: int = 4, stre
 
     Raises ChildError when any failed.
     """
-    if not shutil.which("h2load"):
-        raise ChildError("h2load is not installed: run scripts/install-bench-tools")
+    arguments = [f"--clients={connections}", f"--max-concurrent-streams={streams}", f"--duration={round(seconds * 1_000)}ms"]
     with tempfile.TemporaryDirectory() as folder:
-        arguments = [f"--clients={connections}", f"--max-concurrent-streams={streams}", f"--duration={round(seconds * 1_000)}ms"]
-        arguments += [f"--header={name}: {value}" for name, value in target.headers.items()]
-        if target.body:
-            body = Path(folder) / "body"
-            body.write_bytes(target.body)
-            arguments.append(f"--data={body}")
-        running = await asyncio.create_subprocess_exec("h2load", *arguments, target.url, stdout=asyncio.subprocess.PIPE)
-        output, _ = await running.communicate()
-    return _rate(output.decode(), target, connections * streams)
+        return _rate(await _run(arguments, target, Path(folder)), target, connections * streams)
+
+
+async def one_by_one(target: Target, requests: int) -> list[float]:
+    """Send requests over one connection, each when the one before is answered, and give how long each took, in seconds.
+
+    Raises ChildError when any failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        arguments = ["--clients=1", "--max-concurrent-streams=1", f"--requests={requests}", f"--log-file={log}"]
+        _rate(await _run(arguments, target, Path(folder)), target, 0)
+        return [int(line.split("\t")[_TOOK]) / 1e6 for line in log.read_text().splitlines()]
+
+
+async def _run(arguments: Sequence[str], target: Target, folder: Path) -> str:
+    headers = [f"--header={name}: {value}" for name, value in target.headers.items()]
+    if target.body:
+        body = folder / "body"
+        body.write_bytes(target.body)
+        headers.append(f"--data={body}")
+    try:
+        running = await asyncio.create_subprocess_exec("h2load", *arguments, *headers, target.url, stdout=asyncio.subprocess.PIPE)
+    except FileNotFoundError:
+        raise ChildError("h2load is not installed: run scripts/install-bench-tools") from None
+    output, _ = await running.communicate()
+    return output.decode()
 
 
 def _rate(report: str, target: Target, under_way: int) -> float:
