@@ -7,7 +7,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import deep, grow, read
+from bench import deep, grow, read, write
 from bench.bench import Bench
 from bench.crowd import Crowd
 from bench.figure import Figure
@@ -18,6 +18,7 @@ Measuring = Callable[[Bench], AsyncIterator[Figure]]
 FIGURES: dict[str, Measuring] = {
     "read.rpc": read.rpc,
     "read.rest": read.rest,
+    "write.rate": write.rate,
     "grow.followees": grow.followees,
     "grow.celebrities": grow.celebrities,
     "grow.deep": deep.to_the_end,
