@@ -7,7 +7,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import deep, grow, read, write
+from bench import deep, fanout, followers, grow, read, write
 from bench.bench import Bench
 from bench.crowd import Crowd
 from bench.figure import Figure
@@ -22,6 +22,10 @@ FIGURES: dict[str, Measuring] = {
     "grow.followees": grow.followees,
     "grow.celebrities": grow.celebrities,
     "grow.deep": deep.to_the_end,
+    "fanout.rate": fanout.rate,
+    "fanout.sorted_set": fanout.sorted_set,
+    "fanout.million": fanout.million,
+    "grow.followers": followers.grow,
 }
 _OUT = Path(__file__).parent / "out"
 

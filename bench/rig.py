@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -43,7 +43,11 @@ class Rig:
 
     def table(self, service: str) -> str:
         """Give the URL of a service's table."""
-        return f"sqlite:///{self.folder}/{service}.db"
+        return f"sqlite:///{self.table_file(service)}"
+
+    def table_file(self, service: str) -> Path:
+        """Give the file of a service's table."""
+        return self.folder / f"{service}.db"
 
     def as_user(self, user_id: int) -> dict[str, str]:
         """Give the headers of a user's calls."""
@@ -56,16 +60,12 @@ class Rig:
     async def start(self, service: str) -> None:
         """Start a service."""
         stack = self._stacks[service] = AsyncExitStack()
-        self.processes[service] = await stack.enter_async_context(
-            child(
-                [sys.executable, "-m", f"{service}_svc"],
-                name=f"{service}_svc",
-                log=self.folder / f"{service}.log",
-                ready=partial(is_serving, self.addresses[service]),
-                ready_timeout=_READY_S,
-                env=self._environment(service),
-            )
-        )
+        running = self._running(service, self.addresses[service], SERVICES.index(service))
+        self.processes[service] = await stack.enter_async_context(running)
+
+    def another(self, service: str) -> AbstractAsyncContextManager[Child]:
+        """Run one more process of a service for the length of a block. It takes work from queues; nobody knows its address."""
+        return self._running(service, f"127.0.0.1:{free_port()}", len(SERVICES) + SERVICES.index(service))
 
     async def stop(self, service: str) -> None:
         """Stop a service."""
@@ -76,16 +76,26 @@ class Rig:
         await self.stop(service)
         await self.start(service)
 
-    def _environment(self, service: str) -> dict[str, str]:
+    def _running(self, service: str, address: str, worker: int) -> AbstractAsyncContextManager[Child]:
+        return child(
+            [sys.executable, "-m", f"{service}_svc"],
+            name=f"{service}_svc",
+            log=self.folder / f"{service}.log",
+            ready=partial(is_serving, address),
+            ready_timeout=_READY_S,
+            env=self._environment(service, address, worker),
+        )
+
+    def _environment(self, service: str, address: str, worker: int) -> dict[str, str]:
         return {
             **os.environ,
             "FEEDMESH_DATA_DIR": str(self.folder),
             "FEEDMESH_QUEUE_URL": self.queue_url,
             "FEEDMESH_REDIS_URL": self.redis_url,
-            "FEEDMESH_WORKER": str(SERVICES.index(service)),
+            "FEEDMESH_WORKER": str(worker),
             "FEEDMESH_SIGNUP": "open",
             "FEEDMESH_LOG_LEVEL": "warning",
-            f"FEEDMESH_{service.upper()}_LISTEN": self.addresses[service],
+            f"FEEDMESH_{service.upper()}_LISTEN": address,
             **{f"FEEDMESH_{name.upper()}_TABLE": self.table(name) for name in SERVICES},
             **{f"FEEDMESH_{name.upper()}_ADDRESS": address for name, address in self.addresses.items()},
         }
