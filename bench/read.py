@@ -23,9 +23,9 @@ _WARM_UP_S = 1.0
 
 async def rpc(bench: Bench) -> AsyncIterator[Figure]:
     """Measure warm reads, of one process of the timeline service."""
-    target = await _feed_of_one(bench)
-    async with _bare(bench, target[1]) as bare:
-        reference = grpc_target(bare, METHOD, b"", target[1], {})
+    target = await feed_of_one(bench)
+    async with bare(bench, target[1]) as address:
+        reference = grpc_target(address, METHOD, b"", target[1], {})
         await saturate(target[0], _WARM_UP_S)
         await saturate(reference, _WARM_UP_S)
         values, references = await alternating(
@@ -36,7 +36,7 @@ async def rpc(bench: Bench) -> AsyncIterator[Figure]:
 
 async def rest(bench: Bench) -> AsyncIterator[Figure]:
     """Measure the same reads through the gateway."""
-    target, _, user = await _feed_of_one(bench)
+    target, _, user = await feed_of_one(bench)
     rest = Target(f"{bench.rig.url}/v1/feed?page_size={PAGE}", bench.rig.as_user(user))
     await saturate(target, _WARM_UP_S)
     await saturate(rest, _WARM_UP_S)
@@ -46,7 +46,7 @@ async def rest(bench: Bench) -> AsyncIterator[Figure]:
     yield Figure("read.rest", "reads/s", Goal.ratio_at_least(0.85), values, references)
 
 
-async def _feed_of_one(bench: Bench) -> tuple[Target, bytes, int]:
+async def feed_of_one(bench: Bench) -> tuple[Target, bytes, int]:
     """Make a reader, whose page is warm then, and give the request for it, the answer, and the reader."""
     reader, *authors = await bench.crowd.people(1 + FOLLOWEES)
     await bench.crowd.follow([(reader, author) for author in authors])
@@ -60,7 +60,7 @@ async def _feed_of_one(bench: Bench) -> tuple[Target, bytes, int]:
 
 
 @asynccontextmanager
-async def _bare(bench: Bench, answer: bytes) -> AsyncIterator[str]:
+async def bare(bench: Bench, answer: bytes) -> AsyncIterator[str]:
     """Run a bare server for the length of a block, and give its address."""
     address, file = f"127.0.0.1:{free_port()}", bench.rig.folder / "bare.bin"
     file.write_bytes(answer)

@@ -112,12 +112,13 @@ async def running_rig(folder: Path) -> AsyncIterator[Rig]:
         for service in SERVICES:
             await rig.start(service)
             stack.push_async_callback(rig.stop, service)
-        async with run_envoy(_gateway(folder, addresses), folder / "gateway") as gateway:
+        async with run_envoy(gateway_settings(folder, addresses), folder / "gateway") as gateway:
             rig.url = gateway.url
             yield rig
 
 
-def _gateway(folder: Path, addresses: Mapping[str, str]) -> GatewaySettings:
+def gateway_settings(folder: Path, addresses: Mapping[str, str]) -> GatewaySettings:
+    """Say how a gateway in front of these addresses listens, one for each service."""
     return GatewaySettings(
         port=0,
         jwks_file=folder / "keys" / "jwks.json",
