@@ -7,7 +7,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import deep, fanout, followers, grow, latency, read, write
+from bench import cold, deep, fanout, followers, grow, latency, read, write
 from bench.bench import Bench
 from bench.crowd import Crowd
 from bench.figure import Figure
@@ -19,6 +19,8 @@ FIGURES: dict[str, Measuring] = {
     "read.rpc": read.rpc,
     "read.rest": read.rest,
     "write.rate": write.rate,
+    "read.cold.posts": cold.posts,
+    "read.cold.timeline": cold.timeline,
     "read.p99": latency.reads,
     "visible.p99": latency.visible,
     "grow.followees": grow.followees,

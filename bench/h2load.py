@@ -13,7 +13,7 @@ import grpc
 
 from meshkit.process import ChildError
 
-_PREFIX_BYTES = 5
+PREFIX_BYTES = 5
 _TOOK = 2
 _RATE = re.compile(r"finished in [\d.]+\w+, ([\d.]+) req/s")
 _STATUSES = re.compile(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx")
@@ -38,7 +38,7 @@ def grpc_target(address: str, method: str, request: bytes, answer: bytes, header
         f"http://{address}{method}",
         {**headers, "content-type": "application/grpc", "te": "trailers"},
         framed,
-        len(answer) + _PREFIX_BYTES,
+        len(answer) + PREFIX_BYTES,
     )
 
 

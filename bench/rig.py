@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from cli.mesh import APP_ROUTES
 from gateway.envoy import run_envoy
@@ -63,9 +64,10 @@ class Rig:
         running = self._running(service, self.addresses[service], SERVICES.index(service))
         self.processes[service] = await stack.enter_async_context(running)
 
-    def another(self, service: str) -> AbstractAsyncContextManager[Child]:
-        """Run one more process of a service for the length of a block. It takes work from queues; nobody knows its address."""
-        return self._running(service, f"127.0.0.1:{free_port()}", len(SERVICES) + SERVICES.index(service))
+    def another(self, service: str, address: str = "", **settings: str) -> AbstractAsyncContextManager[Child]:
+        """Run one more process of a service for the length of a block. It takes work from queues; no other part calls it."""
+        worker = len(SERVICES) + SERVICES.index(service)
+        return self._running(service, address or f"127.0.0.1:{free_port()}", worker, settings)
 
     async def stop(self, service: str) -> None:
         """Stop a service."""
@@ -76,14 +78,16 @@ class Rig:
         await self.stop(service)
         await self.start(service)
 
-    def _running(self, service: str, address: str, worker: int) -> AbstractAsyncContextManager[Child]:
+    def _running(
+        self, service: str, address: str, worker: int, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> AbstractAsyncContextManager[Child]:
         return child(
             [sys.executable, "-m", f"{service}_svc"],
             name=f"{service}_svc",
             log=self.folder / f"{service}.log",
             ready=partial(is_serving, address),
             ready_timeout=_READY_S,
-            env=self._environment(service, address, worker),
+            env={**self._environment(service, address, worker), **settings},
         )
 
     def _environment(self, service: str, address: str, worker: int) -> dict[str, str]:
