@@ -7,10 +7,11 @@ THROUGH_THE_WIRE := tests/rpc tests/mesh tests/timeline/test_servicer.py tests/t
 	tests/fanout/test_fanout_rpc.py tests/fanout/test_dead_letters.py
 GEN ?= gen
 ARGS ?=
+ONLY ?=
 ENGINES ?= embedded
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-dynamodb-local chaos coverage lint format gen lock clean engines-embedded engines-real
+.PHONY: help setup run test test-dynamodb-local chaos coverage bench bench-smoke bench-tools capacity lint format gen lock clean engines-embedded engines-real
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-19s %s\n", $$1, $$2}'
@@ -44,6 +45,18 @@ engines-real:
 # Lines that run in processes of their own are not seen, so the set-ups that have them are left out.
 coverage: .venv/dev.stamp ## Check that tests through gRPC and REST reach 90 % of the services' lines
 	$(BIN)/python -m pytest -q $(SERVICES:%=--cov=%) --cov-report=term-missing --cov-fail-under=90 -k 'not real' $(THROUGH_THE_WIRE)
+
+bench: .venv/dev.stamp engines-real bench-tools ## Measure the mesh beside what the machine can do; ONLY=read for some, SMOKE=1
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(SMOKE),--smoke) $(ARGS)
+
+bench-smoke: ## See in a minute whether every figure can be measured
+	@$(MAKE) --no-print-directory bench SMOKE=1
+
+bench-tools:
+	@./scripts/install-bench-tools
+
+capacity: .venv/dev.stamp ## Work out from the last bench what a large service needs; ARGS="--help"
+	@$(BIN)/python -m bench.capacity $(ARGS)
 
 lint: .venv/dev.stamp ## Check contracts, style and types
 	$(BIN)/buf lint

@@ -90,12 +90,19 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """How something grows: a value for each size, drawn as a picture and kept in the results file."""
+    """How something grows: a value for each size, drawn as a picture and kept in a file.
+
+    `x` and `y` say what the axes show, with units.
+    """
 
     name: str
     x: str
     y: str
     points: Sequence[tuple[float, float]]
+
+    def result(self) -> dict[str, Any]:
+        """Give what stands in the curves' file."""
+        return {"name": self.name, "x": self.x, "y": self.y, "points": [list(point) for point in self.points]}
 
 
 Measure = Callable[[], Awaitable[float]]
