@@ -94,7 +94,7 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A community and everything that is done in it. `fans` follow and leave the turners in turn."""
+    """A community and everything that is done in it. `fans` follow and leave the turners in turn; others stay."""
 
     follows: Sequence[tuple[int, int]]
     early_authors: Sequence[int]
@@ -121,10 +121,12 @@ def planned(size: Size, seed: int) -> Plan:
     readers = _some(chance, range(size.users), size.users * 2 // 3)
     # Only followers who read count for the threshold.
     fans = [_some(chance, [member for member in readers if member not in TURNERS], int(size.pull_at * 1.15)) for _ in TURNERS]
-    follows |= dict.fromkeys((fan, turner) for turner in TURNERS for fan in fans[turner][: int(size.push_at * 0.9)])
+    # Who stays through all turns shows at the end what a turn left out; who comes back is given everything anew.
+    staying = int(size.push_at * 0.9)
+    follows |= dict.fromkeys((fan, turner) for turner in TURNERS for fan in fans[turner][:staying])
     early = rng(seed, "early").choices(range(size.users), k=size.early_posts)
     clients = [_episodes(size, seed, client) for client in range(_OWN_CLIENTS, size.clients)]
-    return Plan(list(follows), early, clients, fans, readers)
+    return Plan(list(follows), early, clients, [some[staying:] for some in fans], readers)
 
 
 def _follows(size: Size, chance: random.Random, weights: Sequence[float]) -> Iterator[tuple[int, int]]:
