@@ -1,4 +1,4 @@
-"""One Redis or Valkey server: connections, deadlines, scripts, and what its failures mean."""
+"""One Redis or Valkey server: its two connections, scripts, and what its failures mean."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,7 +6,6 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import (
     ClusterDownError,
     InvalidResponse,
@@ -18,13 +17,11 @@ from redis.exceptions import (
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from timeline_svc.breaker import Breaker, CircuitOpenError
+from timeline_svc.redis_connect import open_link
+from timeline_svc.redis_link import STALLED, CongestedError, Link, StalledError, Word
 
-_CONNECTIONS = 64
-# A deadline noticed so much too late, in seconds, tells of this process, which had no time to look; not of the server.
-_STALLED = 0.05
 # Answers for which redis-py has no class: it cannot save and so takes no writes, lacks replicas, or is in a script without end.
 _REFUSALS = ("MISCONF ", "NOREPLICAS ", "BUSY ")
 
@@ -33,19 +30,10 @@ class RefusedError(Exception):
     """The server answers, and serves nobody now."""
 
 
-class StalledError(Exception):
-    """The deadline passed while this process did something else."""
-
-
-class CongestedError(Exception):
-    """The deadline passed behind this process's other calls, which the server answers."""
-
-
 # The server is away, for whatever reason: gone, frozen, loading, a replica now, or it does not know us any more. LOADING and
 # refused passwords are connection errors, and a deadline that passed is an OSError.
 _AWAY = (
     RedisConnectionError,
-    RedisTimeoutError,
     OSError,
     InvalidResponse,
     ReadOnlyError,
@@ -55,8 +43,6 @@ _AWAY = (
 )
 # What may go well with the next call, or with another one. Any other answer than expected is a bug, and shows as one.
 PASSING = (*_AWAY, OutOfMemoryError, TryAgainError, CircuitOpenError, StalledError, CongestedError)
-
-Word = str | bytes | int
 
 
 class Script:
@@ -81,77 +67,93 @@ class Command(NamedTuple):
     asking: bool = False
 
 
-class Node:
-    """A server, through at most 64 connections, with one deadline over all that an exchange takes, and a circuit breaker.
+class _Line:
+    """A connection that is opened when it is needed, and again when it has ended."""
 
-    There are no retries: reads have the tables to go to, and what writes is sent again by the queue.
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._link: Link | None = None
+        self._opening = asyncio.Lock()
+
+    async def run(self, commands: Sequence[tuple[Word, ...]], deadline: float) -> list[Any]:
+        """Run commands in one round trip."""
+        link = self._link
+        if link is None or not link.is_open:
+            link = await self._open(deadline)
+        return await link.send(commands, deadline)
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        if self._link:
+            await self._link.aclose()
+
+    async def _open(self, deadline: float) -> Link:
+        """Connect, once for all who wait for it; under the deadline of whoever is first."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(deadline), self._opening:
+                if self._link is None or not self._link.is_open:
+                    self._link = await open_link(self._url, deadline)
+                return self._link
+        except TimeoutError as error:
+            if loop.time() - deadline > STALLED:
+                raise StalledError("this process had no time to connect") from error
+            raise
+
+
+class Node:
+    """A server, with a deadline for each exchange and a circuit breaker.
+
+    It has one connection for reads and one for scripts, so that no read waits behind a push to thousands, which takes the server
+    ten milliseconds. There are no retries: reads have the tables to go to, and what writes is sent again by the queue.
     """
 
     def __init__(self, url: str, name: str) -> None:
-        # Waiting for a connection, connecting and each answer are all under the deadline of the exchange. Who waits does so here:
-        # the queue of redis-py's blocking pool, a condition, may lose its turn when one who waits gives up (Python before 3.13).
-        self._places = asyncio.Semaphore(_CONNECTIONS)
-        # Telling the client library's name and version would be two more round trips for each connection.
-        options = {"socket_timeout": None, "socket_connect_timeout": None, "driver_info": None}
-        pool = ConnectionPool.from_url(url, max_connections=_CONNECTIONS, **options)
-        self._redis = Redis.from_pool(pool)
+        self._reads = _Line(url)
+        self._scripts = _Line(url)
         self._breaker = Breaker(name, _AWAY)
-        self._answered = float("-inf")
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        await self._reads.aclose()
+        await self._scripts.aclose()
 
     async def run(self, commands: Sequence[Command], deadline: float) -> list[Any]:
         """Run commands in one round trip, until a time of the event loop's clock. Any of the answers may be an exception."""
         try:
             with self._breaker.call():
-                return await self._until(deadline, commands)
+                return await self._exchange(commands, deadline)
         except PASSING as error:
             return [error] * len(commands)
 
-    async def _until(self, deadline: float, commands: Sequence[Command]) -> list[Any]:
-        loop = asyncio.get_running_loop()
-        began, placed = loop.time(), False
-        try:
-            async with asyncio.timeout_at(deadline), self._places:
-                placed = True
-                answers = await self._exchange(commands)
-        except TimeoutError as error:
-            if loop.time() - deadline > _STALLED:
-                raise StalledError("this process had no time to look for the answer") from error
-            # A place that came late leaves no time for the answer. That others were answered tells that it was this.
-            if not placed or self._answered > began:
-                raise CongestedError("too many calls of this process are under way") from error
-            raise TimeoutError("no answer in time") from error
-        self._answered = loop.time()
-        return answers
-
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
-        answers = await self._send(commands)
+    async def _exchange(self, commands: Sequence[Command], deadline: float) -> list[Any]:
+        line = self._scripts if any(command.script for command in commands) else self._reads
+        answers = await _send(line, commands, deadline)
         unknown = [number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
             again = [commands[number] for number in unknown]
             texts = {command.script.text for command in again if command.script}
-            loads = [Command((), ("SCRIPT LOAD", text)) for text in texts]
-            for number, answer in zip(unknown, (await self._send([*loads, *again]))[len(loads) :], strict=True):
+            loads = [Command((), ("SCRIPT", "LOAD", text)) for text in texts]
+            for number, answer in zip(unknown, (await _send(line, [*loads, *again], deadline))[len(loads) :], strict=True):
                 answers[number] = answer
         return answers
 
-    async def _send(self, commands: Sequence[Command]) -> list[Any]:
-        pipeline = self._redis.pipeline(transaction=False)
-        for command in commands:
-            if command.asking:
-                pipeline.execute_command("ASKING")
-            pipeline.execute_command(*command.words)
-        replies = iter(await pipeline.execute(raise_on_error=False))
-        answers = [next(replies) if not command.asking else (next(replies), next(replies))[1] for command in commands]
-        for answer in answers:
+
+async def _send(line: _Line, commands: Sequence[Command], deadline: float) -> list[Any]:
+    asking = [command.asking for command in commands]
+    if not any(asking):
+        answers = await line.run([command.words for command in commands], deadline)
+    else:
+        words = [words for command in commands for words in ((("ASKING",), command.words) if command.asking else (command.words,))]
+        replies = iter(await line.run(words, deadline))
+        answers = [(next(replies), next(replies))[1] if asked else next(replies) for asked in asking]
+    for answer in answers:
+        if isinstance(answer, Exception):
             _check(answer)
-        return answers
+    return answers
 
 
-def _check(answer: object) -> None:
+def _check(answer: Exception) -> None:
     """Raise an answer that speaks for the whole server, so that it counts for the circuit breaker."""
     if isinstance(answer, _AWAY):
         raise answer

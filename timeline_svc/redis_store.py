@@ -95,7 +95,7 @@ class RedisTimelineStore:
         if newest is None:
             commands.append(Command((key,), ("GET", segment_key(user_id))))
         tail, values, _, _, *kept = _all(await self._servers.run(commands, self._read_seconds))
-        window, sources = Window.unpack(tail), Sources.unpack(values)
+        window, sources = Window.unpack(tail), Sources.unpack(dict(zip(values[::2], values[1::2], strict=True)))
         if window and window.generation != sources.generation:
             window = None
         return HomeWindow(window, sources, Segment.unpack(kept[0]) if kept and kept[0] else None)
