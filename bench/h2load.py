@@ -54,7 +54,7 @@ async def call(address: str, method: str, request: bytes, headers: Mapping[str, 
 async def saturate(target: Target, seconds: float, *, connections: int = 4, streams: int = 8) -> float:
     """Keep `connections` times `streams` requests under way for a while, and give the requests answered a second.
 
-    Raises ChildError when any failed.
+    Raises ChildError when any failed, or none was answered.
     """
     arguments = [f"--clients={connections}", f"--max-concurrent-streams={streams}", f"--duration={round(seconds * 1_000)}ms"]
     with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +92,7 @@ def _rate(report: str, target: Target, under_way: int) -> float:
     if not (rate and statuses and data and requests):
         raise ChildError(f"h2load did not report: {report}")
     good, *bad = (int(count) for count in statuses.groups())
-    if any(bad) or int(requests[3]) > under_way:
+    if not good or any(bad) or int(requests[3]) > under_way:
         raise ChildError(f"not every request to {target.url} was answered well: {report}")
     # Those that were under way at the end have a part of their answers counted.
     if target.answer_bytes and not 0 <= int(data[1]) - good * target.answer_bytes <= under_way * target.answer_bytes:

@@ -58,28 +58,28 @@ async def run(groups: Sequence[Mapping[str, Measuring]], sizes: Sizes) -> Outcom
                 outcome.machine = await machine(rig) | {"smoke": sizes.smoke, "rounds": sizes.rounds}
                 bench = Bench(rig, crowd, sizes.rounds, sizes.seconds, sizes.smoke)
                 for name, measuring in group.items():
-                    await measure(name, measuring, bench, outcome)
+                    await collect(name, measuring(bench), outcome)
     return outcome
 
 
-async def measure(name: str, measuring: Measuring, bench: Bench, outcome: Outcome) -> None:
-    """Measure what stands under one name; where it fails, say why, and note it."""
+async def collect(name: str, made: AsyncIterator[Figure | Curve], outcome: Outcome, patience: float = _PATIENCE_S) -> None:
+    """Take what a measurement makes, in at most so many seconds; where it fails, or makes no figure, say why and note its name."""
     began = time.monotonic()
-    (failure,) = await asyncio.gather(_collect(name, measuring, bench, outcome), return_exceptions=True)
+    (failure,) = await asyncio.gather(_take(made, outcome, patience), return_exceptions=True)
     if failure:
         outcome.failed.append(name)
-        say("".join(traceback.format_exception(failure)))
+        say("".join(traceback.format_exception(failure)).rstrip())
     say(f"{name}: {'failed' if failure else 'done'} after {time.monotonic() - began:.1f} s")
 
 
-async def _collect(name: str, measuring: Measuring, bench: Bench, outcome: Outcome) -> None:
+async def _take(made: AsyncIterator[Figure | Curve], outcome: Outcome, patience: float) -> None:
     before = len(outcome.figures)
-    async with asyncio.timeout(_PATIENCE_S):
-        async for made in measuring(bench):
-            if isinstance(made, Curve):
-                outcome.curves.append(made)
+    async with asyncio.timeout(patience):
+        async for one in made:
+            if isinstance(one, Curve):
+                outcome.curves.append(one)
                 continue
-            say(f"{made.name}: {made.value:.4g} {made.unit}, {made.ratio:.3g} of the reference")
-            outcome.figures.append(made)
+            say(f"{one.name}: {one.value:.4g} {one.unit}, {one.ratio:.3g} of the reference")
+            outcome.figures.append(one)
     if len(outcome.figures) == before:
-        raise ValueError(f"{name} gave no figure")
+        raise ValueError("no figure was made")

@@ -1,0 +1,82 @@
+"""Which figures the bench measures, and what it says of those that fail."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from bench.figure import Curve, Figure, Goal
+from bench.runner import Outcome, chosen, collect
+
+NAMES = ["read.rpc", "read.rest", "grow.followees", "grow.followers"]
+FIGURE = Figure("a", "B", Goal.at_most(1), values=[1], references=[1])
+CURVE = Curve("a", "x", "y", [(1, 1)])
+
+
+@pytest.mark.parametrize(
+    ("only", "names"),
+    [
+        ("", NAMES),
+        ("read", ["read.rpc", "read.rest"]),
+        ("grow.followers, read.rpc", ["read.rpc", "grow.followers"]),
+        ("grow.follow", ["grow.followees", "grow.followers"]),
+    ],
+)
+def test_figures_are_chosen_by_prefix(only: str, names: list[str]) -> None:
+    """Prefixes choose figures, in the order in which they are measured; nothing chooses all."""
+    assert chosen(only, NAMES) == names
+
+
+@pytest.mark.parametrize("only", ["write", "read,write", "rpc"])
+def test_a_prefix_that_fits_no_figure_is_refused(only: str) -> None:
+    """Who asks for a figure that is not there is told so, instead of getting the others."""
+    with pytest.raises(ValueError, match="no such figure"):
+        chosen(only, NAMES)
+
+
+async def good() -> AsyncIterator[Figure | Curve]:
+    """Give a figure and a curve."""
+    yield FIGURE
+    yield CURVE
+
+
+async def broken() -> AsyncIterator[Figure | Curve]:
+    """Fail after a figure."""
+    yield FIGURE
+    raise OSError("no engine")
+
+
+async def empty() -> AsyncIterator[Figure | Curve]:
+    """Give no figure."""
+    yield CURVE
+
+
+async def endless() -> AsyncIterator[Figure | Curve]:
+    """Never come to an end."""
+    yield FIGURE
+    await asyncio.Event().wait()
+
+
+async def test_what_is_made_is_kept() -> None:
+    """Figures and curves are kept apart, and nothing failed."""
+    outcome = Outcome()
+    await collect("a", good(), outcome)
+    assert (outcome.figures, outcome.curves, outcome.failed) == ([FIGURE], [CURVE], [])
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"), [(broken, "OSError: no engine"), (empty, "no figure was made"), (endless, "TimeoutError")]
+)
+async def test_what_fails_is_told(
+    made: Callable[[], AsyncIterator[Figure | Curve]], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A measurement that fails, makes no figure or never ends is noted with its reason, and the next is measured all the same."""
+    outcome = Outcome()
+    await collect("bad", made(), outcome, patience=0.1)
+    await collect("a", good(), outcome)
+    assert outcome.failed == ["bad"]
+    assert outcome.figures[-1] is FIGURE
+    said = capsys.readouterr().out
+    assert reason in said
+    assert "bad: failed after" in said
+    assert "a: done after" in said
