@@ -14,6 +14,7 @@ from graph_svc.domain import (
     check_can_view,
     check_no_block,
     check_not_self,
+    ids_at,
     user_not_found,
 )
 from graph_svc.lost_feeds import LostFeeds
@@ -121,14 +122,14 @@ class FollowService:
         """Give whose posts went out of a user's feed within two hours, and with which version: ids above `after`, ascending."""
         return await self._ties.left(user_id, after=after, limit=limit)
 
-    async def follower_range(
-        self, user_id: int, within: FollowerRange, *, limit: int
-    ) -> tuple[list[FollowerPosition], FollowerPosition | None]:
-        """Give the followers inside a range in whose feeds a user's posts belong, and where to go on."""
-        positions = await self._ties.followers(user_id, within, limit=limit, keep=_in_feed)
+    async def follower_range(self, user_id: int, within: FollowerRange, *, limit: int) -> tuple[list[int], FollowerPosition | None]:
+        """Give the followers inside a range in whose feeds a user's posts belong, by position, and where to go on."""
+        positions = await self._ties.feeds(user_id, within, limit=limit)
+        follower_ids = ids_at(positions)
         if len(positions) < limit:
-            return positions, None
-        return positions, replace(positions[-1], user_id=positions[-1].user_id + 1)
+            return follower_ids, None
+        last = FollowerPosition.from_sort_key(positions[-1])
+        return follower_ids, replace(last, user_id=last.user_id + 1)
 
     async def _require(self, viewer_id: int, user_id: int) -> None:
         missing, seen = await asyncio.gather(self._users.missing(user_id), self._ties.see(viewer_id, user_id))

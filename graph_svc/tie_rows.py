@@ -14,6 +14,8 @@ from graph_svc.domain import FollowerPosition, Tie
 from meshkit.ids import id_bytes
 from meshkit.table.port import Key
 
+_TRUE = b"\xc3"
+
 
 class _TieRow(msgspec.Struct, array_like=True):
     follow_id: int
@@ -56,6 +58,15 @@ def left_key(viewer_id: int, author_id: int) -> Key:
 def encode_tie(tie: Tie) -> bytes:
     """Encode a tie."""
     return msgspec.msgpack.encode(_TieRow(tie.follow_id, tie.request_id, tie.muted, tie.version))
+
+
+def feeds(value: bytes) -> bool:
+    """Tell whether an author's posts belong in the feed of a follower, of whom the edge is listed with this tie.
+
+    It is asked for every follower whenever an author posts, so that nothing is decoded in vain: a follower has no more to tell than
+    to have muted the author, and that is the only place for msgpack's `true`, a byte that numbers have now and then.
+    """
+    return _TRUE not in value or decode_tie(value).in_feed
 
 
 def decode_tie(value: bytes) -> Tie:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from graph_svc.domain import FollowerPosition, FollowerRange, Relation, Tie
 from graph_svc.revision import Seen
-from graph_svc.tie_rows import block_key, decode_tie, tie_key
+from graph_svc.tie_rows import block_key, decode_tie, feeds, tie_key
 from graph_svc.user_rows import follower_shard, private_key
 from meshkit.ids import MAX_ID, id_bytes, id_from
 from meshkit.table.port import AtVersion, Existence, Item, Key, Table
@@ -51,6 +51,21 @@ class TieRepository:
             keep=keep,
         )
         return [FollowerPosition.from_sort_key(item.key.sort) for item in items]
+
+    async def feeds(self, author_id: int, within: FollowerRange, *, limit: int) -> list[bytes]:
+        """Give the positions, as sort keys, of followers inside a range in whose feeds the author's posts belong.
+
+        Fewer than `limit` mean that there are no more.
+        """
+        start, end = within.start.sort_key if within.start else b"", within.end.sort_key if within.end else None
+        found: list[bytes] = []
+        size = limit
+        while True:
+            rows = await self._table.rows(b"followers/" + id_bytes(author_id), start=start, end=end, limit=size)
+            found += [sort for sort, value in rows if feeds(value)]
+            if len(found) >= limit or len(rows) < size:
+                return found[:limit]
+            start, size = rows[-1][0] + b"\0", _STEP
 
     async def requesters(self, author_id: int, *, after: int, limit: int) -> list[int]:
         """Give who asks to follow, ids above `after`, ascending."""

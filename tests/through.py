@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from meshkit.table.port import Item, Key, Operation, Table
+from meshkit.table.port import Item, Key, Operation, Row, Table
 
 
 class Through:
@@ -24,6 +24,10 @@ class Through:
     ) -> list[Item]:
         """Give a range."""
         return await self._table.query(partition, start=start, end=end, limit=limit, reverse=reverse)
+
+    async def rows(self, partition: bytes, *, start: bytes = b"", end: bytes | None = None, limit: int) -> list[Row]:
+        """Give a range without what else items have."""
+        return await self._table.rows(partition, start=start, end=end, limit=limit)
 
     async def write(self, *operations: Operation) -> None:
         """Write."""

@@ -78,9 +78,9 @@ class FollowServicer(follow_service_pb2_grpc.FollowServiceServicer):
             _position("start", request.range.start) if request.range.HasField("start") else None,
             _position("end", request.range.end) if request.range.HasField("end") else None,
         )
-        positions, on = await self._follows.follower_range(request.user_id, within, limit=_limit(request.limit))
+        follower_ids, on = await self._follows.follower_range(request.user_id, within, limit=_limit(request.limit))
         return follow_service_pb2.ListFollowerRangeResponse(
-            follower_ids=[position.user_id for position in positions],
+            follower_ids=follower_ids,
             next=follow_pb2.FollowerPosition(bucket=on.bucket, user_id=on.user_id) if on else None,
         )
 

@@ -20,7 +20,7 @@ from meshkit.table.dynamodb_schema import prepare
 from meshkit.table.dynamodb_wire import open_wire
 from meshkit.table.dynamodb_writes import Writer
 from meshkit.table.limits import check_count, check_keys, check_operations, check_partition
-from meshkit.table.port import Item, Key, Operation, Put
+from meshkit.table.port import Item, Key, Operation, Put, Row
 
 # Connections: what there is most of never keeps the rest from the server.
 GETS_WIDTH, QUERIES_WIDTH, WRITES_WIDTH = 16, 16, 32
@@ -114,6 +114,10 @@ class DynamoDbTable:
         wanted = Range(KeyConditionExpression=condition, ExpressionAttributeValues=values, ScanIndexForward=not reverse)
         with self._queries.lane.room(1):
             return await query(self._queries, wanted, end, limit)
+
+    async def rows(self, partition: bytes, *, start: bytes = b"", end: bytes | None = None, limit: int) -> list[Row]:
+        """Give sort keys and values of a partition in order."""
+        return [(item.key.sort, item.value) for item in await self.query(partition, start=start, end=end, limit=limit)]
 
     async def write(self, *operations: Operation) -> None:
         """Do operations on different items, all or nothing; durable when it returns."""

@@ -35,6 +35,10 @@ class Item:
     version: int
 
 
+Row = tuple[bytes, bytes]
+"""The sort key and the value of an item."""
+
+
 class Existence(Enum):
     """A condition on whether an item exists."""
 
@@ -122,6 +126,9 @@ class Table(Protocol):
 
         Fewer than `limit` means that there are no more.
         """
+
+    async def rows(self, partition: bytes, *, start: bytes = b"", end: bytes | None = None, limit: int) -> list[Row]:
+        """Give sort keys and values of what `query` gives, ascending: for long lists, of which nothing else is asked."""
 
     async def write(self, *operations: Operation) -> None:
         """Do 1 to 100 operations on different items, all or nothing; durable when it returns.

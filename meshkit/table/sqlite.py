@@ -20,7 +20,7 @@ from pathlib import Path
 from meshkit.errors import UnavailableError
 from meshkit.table import sqlite_statements as statements
 from meshkit.table.limits import check_count, check_keys, check_operations, check_partition
-from meshkit.table.port import Item, Key, Operation, Put
+from meshkit.table.port import Item, Key, Operation, Put, Row
 from meshkit.table.sqlite_lane import Lane, LaneSettings, open_lane
 
 COST_BYTES = 4096
@@ -111,6 +111,13 @@ class SqliteTable:
         check_count(limit)
         wanted = statements.Range(partition, start, end, min(limit, _MAX_LIMIT), reverse)
         return await self._reader.do(partial(statements.query, wanted), 1)
+
+    async def rows(self, partition: bytes, *, start: bytes = b"", end: bytes | None = None, limit: int) -> list[Row]:
+        """Give sort keys and values of a partition in order, as of one moment."""
+        check_partition(partition)
+        check_count(limit)
+        wanted = statements.Range(partition, start, end, min(limit, _MAX_LIMIT), reverse=False)
+        return await self._reader.do(partial(statements.rows, wanted), 1)
 
     async def write(self, *operations: Operation) -> None:
         """Do operations on different items, all or nothing; on the disk when it returns."""

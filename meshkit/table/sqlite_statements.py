@@ -7,7 +7,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from meshkit.table.limits import check_number
-from meshkit.table.port import Add, AtVersion, Check, Condition, ConditionFailedError, Delete, Existence, Item, Key, Operation, Put
+from meshkit.table.port import (
+    Add,
+    AtVersion,
+    Check,
+    Condition,
+    ConditionFailedError,
+    Delete,
+    Existence,
+    Item,
+    Key,
+    Operation,
+    Put,
+    Row,
+)
 
 FORMAT = 1
 PURGE_AT_LEAST = 100
@@ -27,8 +40,10 @@ CREATE INDEX items_by_expiry ON items (expires_at) WHERE expires_at IS NOT NULL;
 _LIVE = "(expires_at IS NULL OR expires_at > ?)"
 _GET = f"SELECT value, number, version FROM items WHERE partition = ? AND sort = ? AND {_LIVE}"  # noqa: S608  # constants only
 _STATE = f"SELECT number, version FROM items WHERE partition = ? AND sort = ? AND {_LIVE}"  # noqa: S608
-_RANGE = f"SELECT sort, value, number, version FROM items WHERE partition = ? AND sort >= ? AND {_LIVE}"  # noqa: S608
-_BOUNDED = _RANGE + " AND sort < ?"
+_WITHIN = f" FROM items WHERE partition = ? AND sort >= ? AND {_LIVE}"
+_ITEMS = "SELECT sort, value, number, version" + _WITHIN
+_ROWS = "SELECT sort, value" + _WITHIN
+_BEFORE = " AND sort < ?"
 _UPWARDS = " ORDER BY sort LIMIT ?"
 _DOWNWARDS = " ORDER BY sort DESC LIMIT ?"
 _PUT = """
@@ -97,12 +112,20 @@ class Range(NamedTuple):
 
 def query(wanted: Range, connection: sqlite3.Connection, now: float) -> list[Item]:
     """Give the items of a range in order."""
+    found = _select(_ITEMS, wanted, connection, now)
+    return [Item(Key(wanted.partition, sort), value, number, version) for sort, value, number, version in found]
+
+
+def rows(wanted: Range, connection: sqlite3.Connection, now: float) -> list[Row]:
+    """Give the sort keys and values of a range in order."""
+    return _select(_ROWS, wanted, connection, now).fetchall()
+
+
+def _select(what: str, wanted: Range, connection: sqlite3.Connection, now: float) -> sqlite3.Cursor:
     order = _DOWNWARDS if wanted.reverse else _UPWARDS
     if wanted.end is None:
-        rows = connection.execute(_RANGE + order, (wanted.partition, wanted.start, now, wanted.limit))
-    else:
-        rows = connection.execute(_BOUNDED + order, (wanted.partition, wanted.start, now, wanted.end, wanted.limit))
-    return [Item(Key(wanted.partition, sort), value, number, version) for sort, value, number, version in rows]
+        return connection.execute(what + order, (wanted.partition, wanted.start, now, wanted.limit))
+    return connection.execute(what + _BEFORE + order, (wanted.partition, wanted.start, now, wanted.end, wanted.limit))
 
 
 def write(operations: Sequence[Operation], connection: sqlite3.Connection, now: float) -> None:

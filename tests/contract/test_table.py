@@ -100,6 +100,18 @@ async def test_a_query_stops_at_its_limit(table: Table, reverse: bool, expected:
     assert len(await sorts(table, limit=4, reverse=reverse)) == 3
 
 
+@pytest.mark.parametrize(("start", "end"), [(b"", None), (b"b", b"c"), (b"b\x00", None), (b"", b"b"), (b"c", b"a")])
+async def test_rows_are_what_a_query_gives(table: Table, start: bytes, end: bytes | None) -> None:
+    """Of the same range rows are the same items in the same order, up to the same limit, without what is expired."""
+    await table.write(*letters(b"\xff", b"b\x00", b"a", b"c", b"b"), Put(Key(b"p", b"bb"), b"gone", expires_at=1.0), Add(KEY, 1))
+    for limit in range(1, 7):
+        items = await table.query(b"p", start=start, end=end, limit=limit)
+        assert await table.rows(b"p", start=start, end=end, limit=limit) == [(item.key.sort, item.value) for item in items]
+    assert await table.rows(KEY.partition, limit=2) == [(KEY.sort, b"")]
+    with pytest.raises(ValueError, match="limit"):
+        await table.rows(b"p", limit=0)
+
+
 async def test_a_query_is_full_when_expired_items_are_in_its_way(table: Table) -> None:
     """Items that nobody sees do not count against the limit."""
     await table.write(*letters(b"c", b"d"), *(Put(Key(b"p", sort), b"", expires_at=1.0) for sort in (b"a", b"b")))

@@ -73,7 +73,7 @@ class World:
         """Tell what stands, and that every row agrees with it."""
         follows, tie = self.parts.follows, (relation := await self.parts.visibility.relation(self.ada, self.bob)).tie
         edge = [self.ada] if tie.follow_id else []
-        fed = [position.user_id for position in (await follows.follower_range(self.bob, FollowerRange(), limit=5))[0]]
+        fed, _ = await follows.follower_range(self.bob, FollowerRange(), limit=5)
         assert [user.user_id for user in (await follows.followers_page(0, self.bob, 5, None)).users] == edge
         assert fed == (edge if tie.in_feed else [])
         assert (await self.parts.accounts.get(self.bob)).follower_count == len(edge)
