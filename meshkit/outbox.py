@@ -165,7 +165,7 @@ class Outbox:
         """Publish an event and have it removed, or raise why it stays."""
         try:
             with continued(event.traceparent):
-                await self._queue.publish(event.topic, event.body, mandatory=not event.broadcast)
+                await self._queue.publish(event.topic, event.body, mandatory=not event.broadcast, together=not event.broadcast)
         except BaseException as error:
             if isinstance(error, _NOT_PUBLISHED):
                 self._failed(event, error)

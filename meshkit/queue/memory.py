@@ -44,7 +44,7 @@ class MemoryQueue:
         for listener in self._listeners:
             listener.stop()
 
-    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True) -> None:
+    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True, together: bool = False) -> None:  # noqa: ARG002  # there is no way to go
         """Give a message to the topic's work queues, and wait until it is handled; listeners get broadcasts without a wait.
 
         What is refused reaches nobody. A caller that is cancelled takes nothing back.

@@ -46,12 +46,14 @@ class DeadLetteredError(Exception):
 class Queue(Protocol):
     """A message broker."""
 
-    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True) -> None:
+    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True, together: bool = False) -> None:
         """Send a message; when this returns, the message is safe without its sender.
 
         Safe means that the broker keeps it durably. The memory engine cannot keep anything, so there it means that every bound work
         queue has handled it. A message with `mandatory=False` is a broadcast: nobody need be bound, and listeners hear it. The
         broker has it when this returns; with the memory engine the listeners' buffers have it, and nobody waits for its handling.
+        What is sent `together` may travel, and come again after a crash, with other messages of its topic, which costs the broker
+        less. A bound queue may count what travels together as one.
 
         Raises:
             UnroutableError: mandatory, and no work queue is bound to the topic.

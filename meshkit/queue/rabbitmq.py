@@ -11,6 +11,7 @@ from meshkit.queue.rabbitmq_dead import redriven, shown
 from meshkit.queue.rabbitmq_link import Link
 from meshkit.queue.rabbitmq_listener import Hearing
 from meshkit.queue.rabbitmq_message import Envelope
+from meshkit.queue.rabbitmq_packs import Packs
 from meshkit.queue.rabbitmq_publisher import Publisher
 from meshkit.queue.rabbitmq_topology import RabbitmqBounds, Topology
 from meshkit.queue.rabbitmq_work import Broker, Consumer, Work
@@ -37,25 +38,37 @@ async def open_rabbitmq(
     # Apart from consumers: of a connection that publishes a broker short of memory or disk reads nothing, acknowledgements neither.
     link = Link(url, f"{prefix} publisher")
     publisher = Publisher(link, topology, deadline=publish_seconds)
+
+    async def publish_work(envelope: Envelope) -> None:
+        await publisher.publish(topology.work, envelope.topic, envelope)
+
+    packs = Packs(publish_work, deadline=publish_seconds)
     async with background(publisher.run()):
         await link.settled()
-        yield RabbitmqQueue(url, Broker(publisher, topology, pause))
+        try:
+            yield RabbitmqQueue(url, Broker(publisher, topology, pause), packs)
+        finally:
+            await packs.close()
 
 
 class RabbitmqQueue:
     """A `meshkit.queue.port.Queue` on RabbitMQ."""
 
-    def __init__(self, url: str, broker: Broker) -> None:
+    def __init__(self, url: str, broker: Broker, packs: Packs) -> None:
         self._url = url
         self._broker = broker
+        self._packs = packs
 
-    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True) -> None:
+    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True, together: bool = False) -> None:
         """Give a message to the topic's work queues, and a broadcast to its listeners too; the broker has it when this returns."""
         if len(body) > MAX_BODY_BYTES:
             raise ValueError(f"a message has at most {MAX_BODY_BYTES} bytes, not {len(body)}")
         envelope = Envelope(topic, body, traceparent())
-        exchange = self._broker.topology.work if mandatory else self._broker.topology.listen
-        await self._broker.publisher.publish(exchange, topic, envelope, mandatory=mandatory)
+        if together and mandatory:
+            await self._packs.publish(envelope)
+        else:
+            exchange = self._broker.topology.work if mandatory else self._broker.topology.listen
+            await self._broker.publisher.publish(exchange, topic, envelope, mandatory=mandatory)
 
     @asynccontextmanager
     async def work(

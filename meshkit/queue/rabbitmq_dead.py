@@ -28,7 +28,7 @@ async def shown(link: Link, queue: str, limit: int) -> list[DeadLetter]:
         return []
     except BROKER_ERRORS as error:
         raise UnavailableError("RabbitMQ does not answer; try again", reason="QUEUE_UNAVAILABLE") from error
-    return [Envelope.read(letter).dead_letter for letter in letters]
+    return [member.dead_letter for letter in letters for member in Envelope.read(letter).members()][:limit]
 
 
 async def redriven(link: Link, publisher: Publisher, topology: Topology, name: str) -> int:

@@ -1,8 +1,10 @@
 """How a message looks on RabbitMQ's wire: its topic, its trace and its history stand in properties and headers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 from aiormq import spec
 from aiormq.abc import DeliveredMessage
 from pamqp.common import FieldTable
@@ -17,6 +19,8 @@ _REASON = "reason"
 _REDRIVE = "redrive"
 _PERSISTENT = 2
 _MAX_REASON = 2_000
+# The content type of what holds several messages: MessagePack of each one's body and trace.
+_PACK = "application/vnd.feedmesh.pack"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,8 @@ class Envelope:
     """A message with its history.
 
     `deliveries` counts those that ended, `failures` those that count towards the delivery limit: outages do not. `redrive` names
-    the last redriving that the message was part of.
+    the last redriving that the message was part of. One that is `packed` holds several messages of the topic, and their history is
+    its own: whoever fails alone goes on alone.
     """
 
     topic: str
@@ -34,6 +39,7 @@ class Envelope:
     failures: int = 0
     reason: str = ""
     redrive: str = ""
+    packed: bool = False
 
     @classmethod
     def read(cls, delivered: DeliveredMessage) -> "Envelope":
@@ -48,7 +54,26 @@ class Envelope:
             failures=_count(headers, _FAILURES),
             reason=str(headers.get(_REASON) or _broker_reason(headers)),
             redrive=str(headers.get(_REDRIVE, "")),
+            packed=properties.content_type == _PACK,
         )
+
+    @classmethod
+    def packing(cls, members: Sequence["Envelope"]) -> "Envelope":
+        """Put fresh messages of one topic, at least one, into one."""
+        if len(members) == 1:
+            return members[0]
+        held = [(member.body, member.traceparent) for member in members]
+        return cls(members[0].topic, msgspec.msgpack.encode(held), packed=True)
+
+    def members(self) -> list["Envelope"]:
+        """Give the messages that it holds, or itself. What cannot be unpacked is for the handler to refuse."""
+        if not self.packed:
+            return [self]
+        try:
+            held = msgspec.msgpack.decode(self.body, type=list[tuple[bytes, str]])
+        except ValueError:  # msgspec's own errors, and text that is not UTF-8
+            return [self]
+        return [replace(self, body=body, traceparent=traceparent, packed=False) for body, traceparent in held]
 
     @property
     def message(self) -> Message:
@@ -70,7 +95,7 @@ class Envelope:
 
     def afresh(self, redrive: str) -> "Envelope":
         """Forget the history, and begin another."""
-        return Envelope(self.topic, self.body, self.traceparent, redrive=redrive)
+        return Envelope(self.topic, self.body, self.traceparent, redrive=redrive, packed=self.packed)
 
     def properties(self, *, expiration_ms: int | None = None) -> spec.Basic.Properties:
         """Give the wire's properties. What has an expiration comes back from a retry queue after it."""
@@ -89,6 +114,7 @@ class Envelope:
         return spec.Basic.Properties(
             delivery_mode=_PERSISTENT,
             message_type=self.topic,
+            content_type=_PACK if self.packed else None,
             headers=headers or None,
             expiration=None if expiration_ms is None else str(expiration_ms),
         )

@@ -100,15 +100,28 @@ class Consumer:
             task.add_done_callback(self._tasks.discard)
 
     async def _handle(self, delivered: DeliveredMessage) -> None:
-        envelope = Envelope.read(delivered)
+        with _logged("rabbitmq.not_acknowledged", self._work.queue, delivered.channel):
+            first, *others = Envelope.read(delivered).members()
+            if others:
+                ends = await asyncio.gather(*(self._end(delivered, member) for member in (first, *others)), return_exceptions=True)
+            else:
+                ends = [await self._end(delivered, first)]
+            for error in ends:
+                if isinstance(error, BaseException):
+                    raise error
+            if all(ends):
+                await self._acknowledge(delivered)
+
+    async def _end(self, delivered: DeliveredMessage, envelope: Envelope) -> bool:
+        """Handle a message, or have the broker keep it elsewhere. Tell whether that was done, and need not come again."""
         async with self._slots:
             if self._leaving or delivered.channel.is_closed:
-                return  # it waited for a slot that long; the broker delivers it again
-            with continued(envelope.traceparent), _logged("rabbitmq.not_acknowledged", self._work.queue, delivered.channel):
+                return False  # it waited for a slot that long
+            with continued(envelope.traceparent):
                 error = await self._try(envelope)
                 if error is not None:
                     await self._failed(delivered, envelope, error)
-                await self._acknowledge(delivered)
+            return True
 
     async def _try(self, envelope: Envelope) -> BaseException | None:
         try:

@@ -38,14 +38,14 @@ class Broker:
         self.came = 0
         self._queue = queue
 
-    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True) -> None:
+    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True, together: bool = False) -> None:
         """Publish, or fail."""
         if topic == POST_CHANGED:
             self.came += 1
             await self.gate.wait()
             if self.failure:
                 raise self.failure
-        await self._queue.publish(topic, body, mandatory=mandatory)
+        await self._queue.publish(topic, body, mandatory=mandatory, together=together)
 
     async def asked(self, times: int) -> bool:
         """Tell whether so many broadcasts came."""

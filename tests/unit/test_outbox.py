@@ -289,10 +289,10 @@ class Told:
         self._queue = queue
         self._bodies = bodies
 
-    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True) -> None:
+    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True, together: bool = False) -> None:
         """Note a message, and pass it on."""
         self._bodies.append(body)
-        await self._queue.publish(topic, body, mandatory=mandatory)
+        await self._queue.publish(topic, body, mandatory=mandatory, together=together)
 
 
 async def test_one_of_several_processes_sweeps(table: Table, queue: MemoryQueue) -> None:
@@ -386,13 +386,13 @@ class Held(Told):
         self.gate = asyncio.Event()
         self._failing = failing
 
-    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True) -> None:
+    async def publish(self, topic: str, body: bytes, *, mandatory: bool = True, together: bool = False) -> None:
         """Wait at the gate."""
         self.bodies.append(body)
         if len(self.bodies) <= self._failing:
             raise UnavailableError("the broker is away", reason="AWAY")
         await self.gate.wait()
-        await self._queue.publish(topic, body, mandatory=mandatory)
+        await self._queue.publish(topic, body, mandatory=mandatory, together=together)
 
 
 async def test_an_orderly_stop_sends_what_was_handed_over(table: Table, queue: MemoryQueue) -> None:
