@@ -26,6 +26,7 @@ __all__ = ["Event", "Outbox"]
 _DRAIN_SECONDS = 5.0
 _STALLED_SECONDS = 2.0  # what does not get on for so long waits for a service that is away
 _DELIVER_SECONDS = 2.0
+_GATHER_SECONDS = 0.02  # so that one write removes many events
 _NOT_PUBLISHED = (UnroutableError, DeadLetteredError, OverloadedError, UnavailableError)
 _log = structlog.get_logger(__name__)
 
@@ -202,6 +203,8 @@ class Outbox:
     async def _remove_sent(self) -> None:
         while True:
             keys = [await self._sent.get()]
+            if self._sent.qsize() < MAX_OPERATIONS - 1:
+                await asyncio.sleep(_GATHER_SECONDS)
             while not self._sent.empty() and len(keys) < MAX_OPERATIONS:
                 keys.append(self._sent.get_nowait())
             try:

@@ -1,6 +1,5 @@
 """What authors do with posts: each change is one atomic write with its event and its request id."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 
 from meshkit.clock import now_ms
@@ -51,9 +50,8 @@ class PostService:
             # Media is looked at before the write, which finds repeats: those come first, whatever became of their media.
             if request and (media_urls or again) and (made := await self._made_by(request)):
                 return made
-            media, (delivery, demands) = await asyncio.gather(
-                self._attachments.keys(author_id, media_urls, "media_urls"), self._deliveries.stamp(author_id)
-            )
+            delivery, demands = await self._deliveries.stamp(author_id)
+            media = await self._attachments.keys(author_id, media_urls, "media_urls") if media_urls else ()
             post = Post.new(self._ids.next(), author_id, Draft(content, media), delivery)
             created = PostCreated(post.post_id, author_id, delivery)
             if message := await self._commit([*demands, *self._posts.creation(post)], created, request, post):

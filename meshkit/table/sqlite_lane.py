@@ -91,11 +91,11 @@ class Lane:
         answer: asyncio.Future[T] = self._loop.create_future()
         self.waiting += cost
         self._jobs.put(_Job(work, cost, answer))
+        timer = self._loop.call_later(self._settings.deadline, _give_up, answer)
         try:
-            async with asyncio.timeout(self._settings.deadline):
-                return await answer
-        except TimeoutError:
-            raise UnavailableError("the table does not answer; try again", reason="TABLE_TIMEOUT") from None
+            return await answer
+        finally:
+            timer.cancel()
 
     def stop(self) -> None:
         """Take no more work; the thread ends after what waits."""
@@ -108,7 +108,7 @@ class Lane:
         while not ended:
             jobs, ended = self._take()
             # A caller that gave up while its work waited is not served any more.
-            wanted = [job for job in jobs if not job.answer.cancelled()]
+            wanted = [job for job in jobs if not job.answer.done()]
             outcomes = self._transact(wanted) if wanted else []
             # A loop that was closed under us has nobody left who could be told.
             with contextlib.suppress(RuntimeError):
@@ -168,3 +168,8 @@ class Lane:
                 job.answer.set_exception(outcome)
             else:
                 job.answer.set_result(outcome)
+
+
+def _give_up(answer: asyncio.Future[Any]) -> None:
+    if not answer.done():
+        answer.set_exception(UnavailableError("the table does not answer; try again", reason="TABLE_TIMEOUT"))
