@@ -11,7 +11,6 @@ from meshkit.queue.rabbitmq_message import Envelope
 MAX_MEMBERS = 64
 # Each member may be as large as a message, but what is large gains nothing by company.
 MAX_PACK_BYTES = 100_000
-_UNDER_WAY = 2
 
 Send = Callable[[Envelope], Awaitable[None]]
 
@@ -37,7 +36,7 @@ class _Pack:
 
 
 class Packs:
-    """Publishes in packs. Two of a topic are under way at once; what comes meanwhile makes up the next: nobody waits for company.
+    """Publishes in packs. One of a topic is under way at once; what comes meanwhile makes up the next: nobody waits for company.
 
     `deadline` is in seconds, from publish to confirm.
     """
@@ -45,7 +44,7 @@ class Packs:
     def __init__(self, send: Send, *, deadline: float) -> None:
         self._send = send
         self._deadline = deadline
-        self._turns: dict[str, asyncio.Semaphore] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
         self._open: dict[str, _Pack] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -73,7 +72,7 @@ class Packs:
 
     async def _publish(self, topic: str, pack: _Pack) -> None:
         try:
-            async with asyncio.timeout(self._deadline), self._turns.setdefault(topic, asyncio.Semaphore(_UNDER_WAY)):
+            async with asyncio.timeout(self._deadline), self._turns.setdefault(topic, asyncio.Lock()):
                 self._seal(topic, pack)
                 await self._send(Envelope.packing(pack.members))
         except TimeoutError:
