@@ -15,9 +15,13 @@ The floor is the id from which on the timeline is complete: below it only the ta
 
 import secrets
 import struct
+import sys
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Self
+from itertools import chain
+from typing import NamedTuple, Self
 
 ENTRY_BYTES = 16
 SLACK = 16
@@ -33,8 +37,7 @@ class State(Enum):
     READY = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A post's place in timelines."""
 
     post_id: int
@@ -51,8 +54,8 @@ class Window:
 
     state: State
     floor: int
-    post_ids: tuple[int, ...]
-    author_ids: tuple[int, ...]
+    post_ids: Sequence[int]
+    author_ids: Sequence[int]
     whole: bool
     generation: bytes = b""
 
@@ -65,7 +68,7 @@ class Window:
         if form != _FORMAT:
             return None
         read = len(tail) // ENTRY_BYTES - 1 - slack
-        numbers = struct.unpack_from(f">{2 * read}Q", tail)
+        numbers = unpack_numbers(tail[: read * ENTRY_BYTES])
         return cls(State(state), floor, numbers[0::2], numbers[1::2], read == count, generation)
 
     @property
@@ -79,10 +82,20 @@ def tail_bytes(entries: int) -> int:
     return (entries + SLACK + 1) * ENTRY_BYTES
 
 
-def pack_entries(entries: list[Entry]) -> bytes:
+def pack_entries(entries: Sequence[Entry]) -> bytes:
     """Pack entries that ascend by post id."""
-    numbers = [number for entry in entries for number in (entry.post_id, entry.author_id)]
-    return struct.pack(f">{len(numbers)}Q", *numbers)
+    return struct.pack(f">{2 * len(entries)}Q", *chain.from_iterable(entries))
+
+
+def unpack_numbers(packed: bytes) -> Sequence[int]:
+    """Give the 64-bit numbers of packed entries: post id, author id, post id, and so on.
+
+    An array, since most are never looked at: it makes no object of any but those that are.
+    """
+    numbers = array("Q", packed)
+    if sys.byteorder == "little":
+        numbers.byteswap()
+    return numbers
 
 
 def new_timeline() -> bytes:

@@ -1,6 +1,6 @@
 """Reading by pull: the newest posts of many authors merged, from memory and, where that ends, from the tables."""
 
-import heapq
+from array import array
 from bisect import bisect_left
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ _AUTHORS_PER_CALL = 500
 _POSTS_PER_CALL = 1_000
 _FEWEST_POSTS = 20
 _DEEPER = 4
+# How many times the entries wanted are looked at first.
+_SAMPLES = 2
 
 Result = TypeVar("Result")
 
@@ -103,7 +105,7 @@ class Puller:
             part = author_ids[start : start + _AUTHORS_PER_CALL]
             for author, ids in (await self._posts.by_authors(part, before=before, limit=min(limit, _POSTS_PER_CALL))).items():
                 all_ids = [*ids, *await self._further(author, ids, limit)] if len(ids) == _POSTS_PER_CALL < limit else ids
-                recent[author] = Recent(all_ids[::-1], 0 if len(all_ids) < limit else all_ids[-1])
+                recent[author] = Recent(array("Q", reversed(all_ids)), 0 if len(all_ids) < limit else all_ids[-1])
         return recent
 
     async def _further(self, author_id: int, ids: Sequence[int], limit: int) -> list[int]:
@@ -125,8 +127,23 @@ async def _or_none(of_store: Awaitable[Result]) -> Result | None:
 
 
 def _merge(recent: Mapping[int, Recent], before: int, need: int) -> list[Entry]:
+    lowest = _lower_bound(recent, before, need)
     author_of: dict[int, int] = {}
     for author, posts in recent.items():
+        ids = posts.post_ids
+        if ids and ids[-1] >= lowest:
+            author_of |= dict.fromkeys(ids[bisect_left(ids, lowest) : bisect_left(ids, before)], author)
+    return [Entry(post_id, author_of[post_id]) for post_id in sorted(author_of, reverse=True)[:need]]
+
+
+def _lower_bound(recent: Mapping[int, Recent], before: int, need: int) -> int:
+    """Give an id below which none of the newest `need` can be: so many of each author's newest posts alone are above it.
+
+    Most authors' posts need not be looked at then.
+    """
+    few = _SAMPLES * need // len(recent) + 1
+    sample: list[int] = []
+    for posts in recent.values():
         end = bisect_left(posts.post_ids, before)
-        author_of.update(dict.fromkeys(posts.post_ids[max(0, end - need) : end], author))
-    return [Entry(post_id, author_of[post_id]) for post_id in heapq.nlargest(need, author_of)]
+        sample += posts.post_ids[max(0, end - few) : end]
+    return sorted(sample)[-need] if len(sample) >= need else 0

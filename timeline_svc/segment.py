@@ -7,12 +7,13 @@ Authors who left the feed meanwhile are in it still, and hidden by its readers.
 """
 
 import struct
+from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from timeline_svc.packed import Entry, pack_entries
+from timeline_svc.packed import Entry, pack_entries, unpack_numbers
 
 _HEAD = struct.Struct(">7sQQ")
 
@@ -24,26 +25,26 @@ class Segment:
     stamp: bytes
     upper: int
     floor: int
-    post_ids: tuple[int, ...]
-    author_ids: tuple[int, ...]
+    post_ids: Sequence[int]
+    author_ids: Sequence[int]
 
     @classmethod
     def of(cls, stamp: bytes, upper: int, entries: Sequence[Entry], *, wanted: int) -> Self:
         """Make a segment of entries (newest first) below `upper`; fewer than wanted are all that there are."""
         floor = entries[-1].post_id if len(entries) == wanted else 0
         ascending = entries[::-1]
-        return cls(stamp, upper, floor, tuple(e.post_id for e in ascending), tuple(e.author_id for e in ascending))
+        return cls(stamp, upper, floor, array("Q", [e.post_id for e in ascending]), array("Q", [e.author_id for e in ascending]))
 
     def pack(self) -> bytes:
         """Encode the segment."""
-        entries = map(Entry, self.post_ids, self.author_ids)
-        return _HEAD.pack(self.stamp, self.upper, self.floor) + pack_entries(list(entries))
+        entries = list(map(Entry, self.post_ids, self.author_ids))
+        return _HEAD.pack(self.stamp, self.upper, self.floor) + pack_entries(entries)
 
     @classmethod
     def unpack(cls, value: bytes) -> Self:
         """Decode what `pack` made."""
         stamp, upper, floor = _HEAD.unpack_from(value)
-        numbers = struct.unpack_from(f">{(len(value) - _HEAD.size) // 8}Q", value, _HEAD.size)
+        numbers = unpack_numbers(value[_HEAD.size :])
         return cls(stamp, upper, floor, numbers[0::2], numbers[1::2])
 
     def holds(self, stamp: bytes, below: int) -> bool:

@@ -1,5 +1,6 @@
 """What every server that keeps timelines has to do with an author's recent posts."""
 
+from array import array
 from collections.abc import Iterator
 
 from timeline_svc.packed import SLACK, Entry, State, Window
@@ -17,7 +18,7 @@ async def test_recent_posts_are_only_read_when_ready(store: RedisTimelineStore, 
     generations = {merged: begun_now[merged], missing: b"abc"}
     await store.complete_authors(generations, {merged: [30, 10], missing: [10]}, complete_below=100)
     windows = await store.read_authors([missing, begun, merged])
-    whole = Window(State.READY, 0, (10, 20, 30), (merged,) * 3, whole=True, generation=begun_now[merged])
+    whole = Window(State.READY, 0, array("Q", [10, 20, 30]), array("Q", [merged] * 3), whole=True, generation=begun_now[merged])
     assert windows == {merged: whole}
     assert await store.read_authors([]) == {}
 

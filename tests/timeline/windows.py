@@ -1,5 +1,7 @@
 """Home timelines in a store, made and read in one line."""
 
+from array import array
+
 from tests.timeline.home import complete
 from timeline_svc.packed import Entry, Window
 from timeline_svc.ports import HomeWindow
@@ -34,4 +36,4 @@ async def ids_of(store: RedisTimelineStore, user: int) -> list[int]:
 
 def segment_of(home: HomeWindow, upper: int, *post_ids: int, floor: int = 0) -> Segment:
     """Make a segment of the author's posts below a timeline as it was read."""
-    return Segment(home.sources.stamp, upper, floor, post_ids, (AUTHOR,) * len(post_ids))
+    return Segment(home.sources.stamp, upper, floor, array("Q", post_ids), array("Q", [AUTHOR] * len(post_ids)))
