@@ -1,5 +1,7 @@
 """Making a home timeline that is missing: by pull, while it already takes pushes."""
 
+import asyncio
+
 from timeline_svc.ports import Graph, TimelineStore
 from timeline_svc.pull import Puller
 from timeline_svc.turns import Turns
@@ -25,11 +27,22 @@ class Rebuilder:
         """Make the timeline of one viewer. Raises UnavailableError."""
         (viewer_id,) = viewer_ids
         generation = await self._store.begin_home(viewer_id)
-        changed = await self._graph.left(viewer_id)
-        followees = await self._graph.followees(viewer_id)
-        marks = await self._turns.of(followees)
+        changed, followees = await self._sources(viewer_id)
+        marks = self._turns.among(followees)
         entries = await self._puller.newest([*followees, viewer_id], before=None, need=REBUILT_ENTRIES)
         floor = entries[-1].post_id if len(entries) == REBUILT_ENTRIES else 0
         gone = {author_id: changed[author_id] for author_id in changed.keys() - set(followees)}
         back = {author_id: changed[author_id] for author_id in changed.keys() & set(followees)}
         await self._store.complete_home(viewer_id, generation, entries[::-1], floor, marks=marks, left=gone, back=back)
+
+    async def _sources(self, viewer_id: int) -> tuple[dict[int, int], list[int]]:
+        """Give who left the feed lately, and the followees; all turns are known then.
+
+        All three are asked for at the same time. An author who is in both answers is back, if the followees were asked for last.
+        Otherwise the author may have left between the two.
+        """
+        asked = self._graph.left(viewer_id), self._graph.followees(viewer_id), self._turns.refresh()
+        changed, found, _ = await asyncio.gather(*asked)
+        if changed.keys().isdisjoint(found):
+            return changed, found
+        return changed, await self._graph.followees(viewer_id)

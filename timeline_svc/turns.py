@@ -27,11 +27,18 @@ class Turns:
 
     async def of(self, author_ids: Collection[int]) -> dict[int, int]:
         """Give those of the authors who ever turned, with their last turn. Raises UnavailableError when the posts do not answer."""
-        await self._refresh()
+        await self.refresh()
+        return self.among(author_ids)
+
+    def among(self, author_ids: Collection[int]) -> dict[int, int]:
+        """Give those of the authors who are known to have turned, with their last turn."""
         return {author_id: self._turned[author_id].turn for author_id in author_ids if author_id in self._turned}
 
-    async def _refresh(self) -> None:
-        """Ask for new turns; once for all who wait, each of whom must have waited before the asking began."""
+    async def refresh(self) -> None:
+        """Ask for new turns; once for all who wait, each of whom must have waited before the asking began.
+
+        Raises UnavailableError when the posts do not answer.
+        """
         self._asked += 1
         mine = self._asked
         async with self._lock:

@@ -182,14 +182,12 @@ MUTANTS = (
         "a rebuild begins when it has read",
         "timeline_svc/rebuild.py",
         """        generation = await self._store.begin_home(viewer_id)
-        changed = await self._graph.left(viewer_id)
-        followees = await self._graph.followees(viewer_id)
-        marks = await self._turns.of(followees)
+        changed, followees = await self._sources(viewer_id)
+        marks = self._turns.among(followees)
         entries = await self._puller.newest([*followees, viewer_id], before=None, need=REBUILT_ENTRIES)
 """,
-        """        changed = await self._graph.left(viewer_id)
-        followees = await self._graph.followees(viewer_id)
-        marks = await self._turns.of(followees)
+        """        changed, followees = await self._sources(viewer_id)
+        marks = self._turns.among(followees)
         entries = await self._puller.newest([*followees, viewer_id], before=None, need=REBUILT_ENTRIES)
         await __import__("asyncio").sleep(0.1)
         generation = await self._store.begin_home(viewer_id)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from redis.asyncio import Redis, RedisCluster
 
 from meshkit.clock import now_ms
-from tests.timeline.home import Gate, Home, World
+from tests.timeline.home import Gate, Home, World, fill
 from timeline_svc.packed import Entry
 from timeline_svc.ports import Turned
 from timeline_svc.redis_store import RedisTimelineStore, author_key, home_key, sources_key
@@ -89,6 +89,38 @@ class SlowWorld(World):
         if self.before:
             await self.before.hold()
         return await super().by_authors(author_ids, before=before, limit=limit)
+
+
+class LateWorld(World):
+    """A world that may be slow to be asked who left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before: Gate | None = None
+
+    async def left(self, user_id: int) -> dict[int, int]:
+        """Give whom a user unfollowed, as it is when the gate opens."""
+        if self.before:
+            await self.before.hold()
+        return await super().left(user_id)
+
+
+async def test_who_leaves_between_the_answers_that_a_rebuild_asks_for_is_gone(
+    store: RedisTimelineStore, users: Iterator[int]
+) -> None:
+    """An author who is among the followees that a rebuild was told, and unfollowed before it is told who left, is not back."""
+    world = LateWorld()
+    home = Home(store, world, users)
+    viewer, authors = home.community(2)
+    ids = fill(home, authors, 6)
+    gate = world.before = Gate()
+    read = asyncio.create_task(home.page(viewer))
+    await gate.reached.wait()
+    await home.unfollow(viewer, authors[0])
+    gate.open()
+    await read
+    assert await home.walk(viewer) == [post_id for post_id in reversed(ids) if world.posts[post_id].user_id == authors[1]]
+    assert world.calls["followees"] == 2
 
 
 async def test_a_long_read_does_not_show_what_an_author_wrote_after_leaving(

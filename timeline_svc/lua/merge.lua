@@ -28,27 +28,23 @@ if compare(timeline.floor, 1, floor, 1) > 0 then
   floor = timeline.floor
 end
 
-local merged = {}
-local left, right = 1, 1
-while left <= #live or right <= #pulled do
-  local order
-  if left > #live then
-    order = 1
-  elseif right > #pulled then
-    order = -1
-  else
-    order = compare(live, left, pulled, right)
+-- All entries of both, in order, each once. The places of the fewer are searched among the more, which are copied in runs.
+local function merged(few, many)
+  if #few > #many then
+    few, many = many, few
   end
-  if order <= 0 then
-    merged[#merged + 1] = string.sub(live, left, left + PART - 1)
-    left = left + PART
-  else
-    merged[#merged + 1] = string.sub(pulled, right, right + PART - 1)
+  local runs, count, from = {}, #many / PART, 0
+  for position = 1, #few, PART do
+    local entry = string.sub(few, position, position + PART - 1)
+    local place, present = search(many, count, entry)
+    runs[#runs + 1] = string.sub(many, from * PART + 1, place * PART)
+    runs[#runs + 1] = present and '' or entry
+    from = place
   end
-  if order >= 0 then
-    right = right + PART
-  end
+  runs[#runs + 1] = string.sub(many, from * PART + 1)
+  return table.concat(runs)
 end
+
 local hidden = KEYS[2] and source_changes(KEYS[2]) or {}
 if record then
   for author in pairs(hidden) do
@@ -56,5 +52,5 @@ if record then
   end
   redis.call('HSET', KEYS[2], RECORD, record)
 end
-write(KEYS[1], filter(table.concat(merged), hidden, floor), ready and READY or timeline.state, timeline.generation, floor, cap)
+write(KEYS[1], filter(merged(live, pulled), hidden, floor), ready and READY or timeline.state, timeline.generation, floor, cap)
 return 1

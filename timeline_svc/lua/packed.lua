@@ -69,6 +69,9 @@ end
 
 -- Entries without those of the given authors (a set of 8-byte ids) and without those below the floor.
 local function filter(entries, authors, floor)
+  if not next(authors) then
+    return string.sub(entries, search(entries, #entries / PART, floor) * PART + 1)
+  end
   local kept = {}
   for position = 1, #entries, PART do
     if not authors[string.sub(entries, position + 8, position + 15)] and compare(entries, position, floor, 1) >= 0 then
