@@ -22,7 +22,7 @@ run: .venv/run.stamp engines-$(ENGINES) ## Start the whole mesh; the first line 
 # Tests of a whole mesh promise times, and so have the machine to themselves.
 WHOLE_MESH := tests/mesh tests/chaos
 
-test: .venv/dev.stamp engines-real ## Run every test on every engine; ARGS="-k name" for some
+test: .venv/dev.stamp engines-real bench-tools ## Run every test on every engine; ARGS="-k name" for some
 ifeq ($(strip $(ARGS)),)
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(WHOLE_MESH:%=--ignore=%)
 	$(BIN)/python -m pytest $(WHOLE_MESH)

@@ -1,10 +1,12 @@
 """`python -m bench`: measures how close the mesh comes to what the machine can do, and how its cost grows."""
 
 import argparse
+import logging
 import sys
 import time
 from pathlib import Path
 
+import structlog
 import uvloop
 
 from bench import cold, deep, fanout, followers, grow, latency, memory, peer, read, write
@@ -54,6 +56,7 @@ def main() -> None:
 
 def _measure(names: list[str], sizes: Sizes) -> int:
     began = time.monotonic()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     groups = [READS | WRITES] if sizes.smoke else [READS, WRITES]
     wanted = [{name: group[name] for name in names if name in group} for group in groups]
     outcome = uvloop.run(run([group for group in wanted if group], sizes))

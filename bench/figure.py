@@ -1,7 +1,7 @@
 """What the bench says: figures, each a value beside a reference that was measured in the same run."""
 
 import statistics
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +35,7 @@ class Goal:
         return reached <= self.limit if self.most else reached >= self.limit
 
     def __str__(self) -> str:
-        return f"{'≤' if self.most else '≥'} {self.limit:g}{' of the reference' if self.of_ratio else ''}"
+        return f"{'≤' if self.most else '≥'} {self.limit:.3g}{' of the reference' if self.of_ratio else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,11 @@ class Curve:
     x: str
     y: str
     points: Sequence[tuple[float, float]]
+
+    @classmethod
+    def of_medians(cls, name: str, x: str, y: str, values: Mapping[int, Sequence[float]]) -> "Curve":
+        """Take the median of what was measured at each size."""
+        return cls(name, x, y, [(size, statistics.median(measured)) for size, measured in values.items()])
 
     def result(self) -> dict[str, Any]:
         """Give what stands in the curves' file."""

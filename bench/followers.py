@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.audience import Audience
 from bench.bench import Bench
-from bench.figure import Figure, Goal
+from bench.figure import Curve, Figure, Goal
 from bench.pushing import Pushing
 
 _SERVICES = ("graph", "timeline", "fanout")
@@ -29,7 +29,7 @@ _FULL = (Size(200, 100), Size(4, 10_000), Size(1, 1_000_000))
 _SMOKE = (Size(20, 100), Size(1, 6_000), Size(1, 12_000))
 
 
-async def grow(bench: Bench) -> AsyncIterator[Figure]:
+async def grow(bench: Bench) -> AsyncIterator[Figure | Curve]:
     """Measure the processor time of the services and of the timelines' server, a follower; the broker's is not counted."""
     sizes = _SMOKE if bench.smoke else _FULL
     async with Audience.of(bench, sizes[-1].followers, entries=_ENTRIES) as audience, Pushing.of(bench) as pushing:
@@ -44,6 +44,8 @@ async def grow(bench: Bench) -> AsyncIterator[Figure]:
     few, *more = zip(*found[1:], strict=True)
     for size, values in zip(sizes[1:], more, strict=True):
         yield Figure(f"grow.followers.{size.followers}", "µs/follower", Goal.ratio_at_most(1.0), values, few)
+    at = dict(zip((size.followers for size in sizes), (few, *more), strict=True))
+    yield Curve.of_medians("grow.followers", "followers", "µs of processor time a follower", at)
 
 
 class _Costs:

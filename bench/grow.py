@@ -13,7 +13,7 @@ import grpc
 from feed.timeline.v1 import timeline_service_pb2
 
 from bench.bench import Bench
-from bench.figure import Figure, Goal
+from bench.figure import Curve, Figure, Goal
 from bench.h2load import Target, call, grpc_target, one_by_one
 from bench.pulled import pull
 from bench.read import METHOD, PAGE
@@ -37,7 +37,7 @@ class _Reader:
     headers: Mapping[str, str]
 
 
-async def followees(bench: Bench) -> AsyncIterator[Figure]:
+async def followees(bench: Bench) -> AsyncIterator[Figure | Curve]:
     """Measure a reader with more and more followees, all of whose timelines are full."""
     readers: dict[int, Sequence[int]] = {}
     for count in (bench.size(10, 10), bench.size(1_000, 20), bench.size(10_000, 30)):
@@ -49,7 +49,7 @@ async def followees(bench: Bench) -> AsyncIterator[Figure]:
         yield figure
 
 
-async def celebrities(bench: Bench) -> AsyncIterator[Figure]:
+async def celebrities(bench: Bench) -> AsyncIterator[Figure | Curve]:
     """Measure readers with more and more pulled followees: one after the other as fast as they can, then some each second."""
     readers = {count: await _fans(bench, count) for count in (0, bench.size(50, 5), bench.size(500, 10))}
     goal = Goal.ratio_at_most(2)
@@ -72,7 +72,7 @@ async def _fans(bench: Bench, count: int) -> list[int]:
     return readers
 
 
-async def _one_by_one(bench: Bench, name: str, goal: Goal, groups: Groups) -> list[Figure]:
+async def _one_by_one(bench: Bench, name: str, goal: Goal, groups: Groups) -> list[Figure | Curve]:
     """Read over one connection, without a pause; each round by another reader of each group."""
     readers = await _warm(bench, groups)
     took: dict[int, list[float]] = {count: [] for count in groups}
@@ -83,7 +83,7 @@ async def _one_by_one(bench: Bench, name: str, goal: Goal, groups: Groups) -> li
     return _figures(name, goal, took)
 
 
-async def _now_and_then(bench: Bench, name: str, goal: Goal, groups: Groups) -> list[Figure]:
+async def _now_and_then(bench: Bench, name: str, goal: Goal, groups: Groups) -> list[Figure | Curve]:
     """Read 20 times a second in each group, always by another reader; latency counts from when a read was due."""
     readers = await _warm(bench, groups)
     took: dict[int, list[float]] = {count: [] for count in groups}
@@ -128,7 +128,8 @@ async def _reader(bench: Bench, user: int) -> _Reader:
     return _Reader(grpc_target(address, METHOD, request, answer, headers), headers)
 
 
-def _figures(name: str, goal: Goal, took: Mapping[int, Sequence[float]]) -> list[Figure]:
+def _figures(name: str, goal: Goal, took: Mapping[int, Sequence[float]]) -> list[Figure | Curve]:
     """Compare each group with the first."""
     (_, fewest), *more = took.items()
-    return [Figure(f"{name}.{count}", "ms p50", goal, values, fewest) for count, values in more]
+    curve = Curve.of_medians(name, "pulled followees" if "celebrities" in name else "followees", "ms p50", took)
+    return [*(Figure(f"{name}.{count}", "ms p50", goal, values, fewest) for count, values in more), curve]

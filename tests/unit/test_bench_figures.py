@@ -77,6 +77,11 @@ def test_results_are_files_for_programs(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "machine.json").read_text()) == {"cores": 2}
 
 
+def test_a_curve_is_of_medians() -> None:
+    """What was measured at a size is one point, its median."""
+    assert Curve.of_medians("grow", "x", "y", {10: [3, 1, 2], 100: [5, 9]}).points == [(10, 2), (100, 7)]
+
+
 def test_curves_become_pictures(tmp_path: Path) -> None:
     """Each curve is drawn as a PNG of its name, also where it begins at nothing."""
     draw([Curve("grow.celebrities", "pulled followees", "ms", [(0, 0.5), (50, 0.6), (500, 1.2)])], tmp_path)
