@@ -5,9 +5,27 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from bench.__main__ import READS, WRITES
 from bench.figure import Curve, Figure, Goal
 from bench.runner import Outcome, chosen, collect
 
+# What is promised to be measured.
+PROMISED = (
+    "read.rpc",
+    "read.rest",
+    "read.cold",
+    "read.p99",
+    "fanout.rate",
+    "fanout.sorted_set",
+    "fanout.million",
+    "visible.p99",
+    "write.rate",
+    "memory",
+    "grow.followees",
+    "grow.celebrities",
+    "grow.followers",
+    "peer.sql",
+)
 NAMES = ["read.rpc", "read.rest", "grow.followees", "grow.followers"]
 FIGURE = Figure("a", "B", Goal.at_most(1), values=[1], references=[1])
 CURVE = Curve("a", "x", "y", [(1, 1)])
@@ -32,6 +50,13 @@ def test_a_prefix_that_fits_no_figure_is_refused(only: str) -> None:
     """Who asks for a figure that is not there is told so, instead of getting the others."""
     with pytest.raises(ValueError, match="no such figure"):
         chosen(only, NAMES)
+
+
+def test_all_that_is_promised_is_measured() -> None:
+    """Each promised figure is measured, and none in two groups."""
+    assert not READS.keys() & WRITES.keys()
+    for name in PROMISED:
+        assert chosen(name, [*READS, *WRITES])
 
 
 async def good() -> AsyncIterator[Figure | Curve]:
