@@ -36,21 +36,15 @@ class TieRepository:
 
     async def followees(self, viewer_id: int, *, after: int, limit: int, keep: Callable[[Tie], bool]) -> list[int]:
         """Give the authors above an id, ascending, whose tie is to be kept."""
-        items = await self._some(b"ties/" + id_bytes(viewer_id), start=_above(after), limit=limit, keep=keep)
-        return [id_from(item.key.sort) for item in items]
+        return [id_from(sort) for sort in await self._some(b"ties/" + id_bytes(viewer_id), _above(after), None, limit, keep)]
 
     async def followers(
         self, author_id: int, within: FollowerRange, *, limit: int, keep: Callable[[Tie], bool]
     ) -> list[FollowerPosition]:
         """Give followers inside a range whose tie is to be kept, in the order of their positions."""
-        items = await self._some(
-            b"followers/" + id_bytes(author_id),
-            start=within.start.sort_key if within.start else b"",
-            end=within.end.sort_key if within.end else None,
-            limit=limit,
-            keep=keep,
-        )
-        return [FollowerPosition.from_sort_key(item.key.sort) for item in items]
+        start, end = within.start.sort_key if within.start else b"", within.end.sort_key if within.end else None
+        kept = await self._some(b"followers/" + id_bytes(author_id), start, end, limit, keep)
+        return [FollowerPosition.from_sort_key(sort) for sort in kept]
 
     async def feeds(self, author_id: int, within: FollowerRange, *, limit: int) -> list[bytes]:
         """Give the positions, as sort keys, of followers inside a range in whose feeds the author's posts belong.
@@ -93,17 +87,17 @@ class TieRepository:
         return [id_from(item.key.sort) for item in items]
 
     async def _some(
-        self, partition: bytes, *, start: bytes, end: bytes | None = None, limit: int, keep: Callable[[Tie], bool]
-    ) -> list[Item]:
-        """Give up to `limit` of the ties that are to be kept; fewer mean that there are no more."""
-        found: list[Item] = []
+        self, partition: bytes, start: bytes, end: bytes | None, limit: int, keep: Callable[[Tie], bool]
+    ) -> list[bytes]:
+        """Give the sort keys of up to `limit` of the ties that are to be kept; fewer mean that there are no more."""
+        found: list[bytes] = []
         size = limit
         while True:
-            items = await self._table.query(partition, start=start, end=end, limit=size)
-            found += [item for item in items if keep(decode_tie(item.value))]
-            if len(found) >= limit or len(items) < size:
+            rows = await self._table.rows(partition, start=start, end=end, limit=size)
+            found += [sort for sort, value in rows if keep(decode_tie(value))]
+            if len(found) >= limit or len(rows) < size:
                 return found[:limit]
-            start, size = items[-1].key.sort + b"\0", _STEP
+            start, size = rows[-1][0] + b"\0", _STEP
 
 
 def _relation_keys(viewer_id: int, author_id: int) -> list[Key]:
