@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,19 +53,28 @@ async def run(groups: Sequence[Mapping[str, Measuring]], sizes: Sizes) -> Outcom
     """Measure each group on a mesh of its own."""
     outcome = Outcome()
     for group in groups:
-        with tempfile.TemporaryDirectory(prefix="feedmesh-bench-") as folder:
-            async with running_rig(Path(folder)) as rig, Crowd.of(rig) as crowd:
-                outcome.machine = await machine(rig) | {"smoke": sizes.smoke, "rounds": sizes.rounds}
-                bench = Bench(rig, crowd, sizes.rounds, sizes.seconds, sizes.smoke)
-                for name, measuring in group.items():
-                    await collect(name, measuring(bench), outcome)
+        await _attempt(f"the mesh for {', '.join(group)}", _on_a_mesh(group, sizes, outcome), outcome)
     return outcome
+
+
+async def _on_a_mesh(group: Mapping[str, Measuring], sizes: Sizes, outcome: Outcome) -> None:
+    with tempfile.TemporaryDirectory(prefix="feedmesh-bench-") as folder:
+        async with running_rig(Path(folder)) as rig, Crowd.of(rig) as crowd:
+            outcome.machine = await machine(rig) | {"smoke": sizes.smoke, "rounds": sizes.rounds}
+            bench = Bench(rig, crowd, sizes.rounds, sizes.seconds, sizes.smoke)
+            for name, measuring in group.items():
+                await collect(name, measuring(bench), outcome)
 
 
 async def collect(name: str, made: AsyncIterator[Figure | Curve], outcome: Outcome, patience: float = _PATIENCE_S) -> None:
     """Take what a measurement makes, in at most so many seconds; where it fails, or makes no figure, say why and note its name."""
+    await _attempt(name, _take(made, outcome, patience), outcome)
+
+
+async def _attempt(name: str, work: Coroutine[None, None, None], outcome: Outcome) -> None:
+    """Do something, and say how long it took. Whatever goes wrong with it is told, and goes no further."""
     began = time.monotonic()
-    (failure,) = await asyncio.gather(_take(made, outcome, patience), return_exceptions=True)
+    (failure,) = await asyncio.gather(work, return_exceptions=True)
     if failure:
         outcome.failed.append(name)
         say("".join(traceback.format_exception(failure)).rstrip())
