@@ -60,8 +60,8 @@ def test_every_line_is_worked_out() -> None:
             "table, write units": 2 * 9,
             "table, read units for pages": 5,
             "table, read units for posts": 2 * (2 + 10 * 200 / 4_000),
-            "table, posts a year": 86_400 * 500 * 365,
-            "table, follows": 1_000 * 30 * 2 * 200,
+            "table, posts a year": 86_400 * 365 * (500 + 200),
+            "table, follows": 1_000 * 30 * 2 * (200 + 100),
         }
     )
 
