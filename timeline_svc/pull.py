@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_left
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import structlog
@@ -28,10 +28,15 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """An author's newest posts, ascending, complete from the floor on."""
+    """An author's newest posts, ascending, complete from the floor on; `newest` is the last of them, 0 if there is none."""
 
     post_ids: Sequence[int]
     floor: int
+    newest: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Readers of pulled authors look at this one of each, and at the others of few.
+        object.__setattr__(self, "newest", self.post_ids[-1] if self.post_ids else 0)
 
 
 class Puller:
@@ -131,7 +136,7 @@ def _merge(recent: Mapping[int, Recent], before: int, need: int) -> list[Entry]:
     author_of: dict[int, int] = {}
     for author, posts in recent.items():
         ids = posts.post_ids
-        if ids and ids[-1] >= lowest:
+        if posts.newest >= lowest:
             author_of |= dict.fromkeys(ids[bisect_left(ids, lowest) : bisect_left(ids, before)], author)
     return [Entry(post_id, author_of[post_id]) for post_id in sorted(author_of, reverse=True)[:need]]
 
