@@ -47,7 +47,7 @@ coverage: .venv/dev.stamp ## Check that tests through gRPC and REST reach 90 % o
 	$(BIN)/python -m pytest -q $(SERVICES:%=--cov=%) --cov-report=term-missing --cov-fail-under=90 -k 'not real' $(THROUGH_THE_WIRE)
 
 bench: .venv/dev.stamp engines-real bench-tools ## Measure the mesh beside what the machine can do; ONLY=read for some, SMOKE=1
-	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) $(if $(SMOKE),--smoke) $(ARGS)
+	$(BIN)/python -m bench $(if $(ONLY),--only '$(ONLY)') $(if $(SMOKE),--smoke) $(ARGS)
 
 bench-smoke: ## See in a minute whether every figure can be measured
 	@$(MAKE) --no-print-directory bench SMOKE=1
