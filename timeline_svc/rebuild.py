@@ -38,11 +38,9 @@ class Rebuilder:
     async def _sources(self, viewer_id: int) -> tuple[dict[int, int], list[int]]:
         """Give who left the feed lately, and the followees; all turns are known then.
 
-        All three are asked for at the same time. An author who is in both answers is back, if the followees were asked for last.
-        Otherwise the author may have left between the two.
+        All three are asked for at the same time. Where anybody left or came back lately, the followees are asked for again: only an
+        answer that is begun after the other tells which of the two an author is.
         """
         asked = self._graph.left(viewer_id), self._graph.followees(viewer_id), self._turns.refresh()
-        changed, found, _ = await asyncio.gather(*asked)
-        if changed.keys().isdisjoint(found):
-            return changed, found
-        return changed, await self._graph.followees(viewer_id)
+        changed, followees, _ = await asyncio.gather(*asked)
+        return changed, await self._graph.followees(viewer_id) if changed else followees

@@ -101,8 +101,8 @@ MUTANTS = (
     Mutant(
         "unguarded append",
         "timeline_svc/lua/push.lua",
-        "local is_newest = tail.count == 0 or compare(entry, 1, tail.bytes, newest) > 0",
-        "local is_newest = true",
+        "if not is_above(high, low) or (count > 0 and not is_above(unpack('>I4I4', tail, size - (slack + 2) * PART + 1))) then",
+        "if false then",
         shows=("disorder", "duplicate"),
     ),
     Mutant(
@@ -192,7 +192,7 @@ MUTANTS = (
         await __import__("asyncio").sleep(0.1)
         generation = await self._store.begin_home(viewer_id)
 """,
-        shows=("lost",),
+        shows=("lost", "leaked", "leaked at the end"),
         faults=("flush Valkey",) * 4,
     ),
     Mutant(

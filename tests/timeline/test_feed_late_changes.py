@@ -123,6 +123,24 @@ async def test_who_leaves_between_the_answers_that_a_rebuild_asks_for_is_gone(
     assert world.calls["followees"] == 2
 
 
+async def test_who_comes_back_between_the_answers_that_a_rebuild_asks_for_is_back(
+    store: RedisTimelineStore, users: Iterator[int]
+) -> None:
+    """An author who is not yet among the followees that a rebuild was told, and is back before it is told who left, is shown."""
+    world = LateWorld()
+    home = Home(store, world, users)
+    viewer, authors = home.community(2)
+    ids = fill(home, authors, 6)
+    world.edges[viewer].discard(authors[0])
+    gate = world.before = Gate()
+    read = asyncio.create_task(home.page(viewer))
+    await gate.reached.wait()
+    await come_back(home, viewer, authors[0])
+    gate.open()
+    await read
+    assert await home.walk(viewer) == ids[::-1]
+
+
 async def test_a_long_read_does_not_show_what_an_author_wrote_after_leaving(
     store: RedisTimelineStore, users: Iterator[int], redis: Redis | RedisCluster
 ) -> None:
