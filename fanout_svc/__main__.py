@@ -65,7 +65,9 @@ async def _peers(settings: FanoutSettings) -> AsyncIterator[Peers]:
         connected("timeline", settings.timeline_address, services, TimelinesClient.CALLS, tls) as timeline,
         connected("post", settings.post_address, services, DeliveriesClient.CALLS, tls) as post,
     ):
-        yield Peers(FollowersClient(graph), TimelinesClient(timeline), DeliveriesClient(post))
+        followers, timelines = FollowersClient(graph), TimelinesClient(timeline)
+        async with followers.together, timelines.together:
+            yield Peers(followers, timelines, DeliveriesClient(post))
 
 
 async def _alone() -> None:

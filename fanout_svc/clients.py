@@ -8,9 +8,10 @@ from feed.post.v1 import delivery_pb2, delivery_service_pb2, delivery_service_pb
 from feed.timeline.v1 import timeline_pb2, timeline_service_pb2, timeline_service_pb2_grpc
 
 from fanout_svc.domain import AuthorDelivery, Delivery, FollowerRange, Position
-from meshkit.errors import NotFoundError
+from meshkit.errors import NotFoundError, UnavailableError
 from meshkit.rpc.calls import Call
 from meshkit.rpc.client import Peer
+from meshkit.together import Together
 
 _FOLLOWS = follow_service_pb2.DESCRIPTOR.services_by_name["FollowService"].methods_by_name
 _USERS = user_service_pb2.DESCRIPTOR.services_by_name["UserService"].methods_by_name
@@ -18,15 +19,22 @@ _DELIVERIES = delivery_service_pb2.DESCRIPTOR.services_by_name["DeliveryService"
 _TIMELINES = timeline_service_pb2.DESCRIPTOR.services_by_name["TimelineService"].methods_by_name
 
 
+# What the contracts take in one call.
+_MAX_ACCOUNTS = 100
+_MAX_ENTRIES = 1_000
+
+
 class FollowersClient:
-    """The follow graph, over gRPC."""
+    """The follow graph, over gRPC. Live in `together` as long as `few` is asked."""
 
     CALLS: ClassVar = (
         Call(_USERS["GetUser"], seconds=5, patient=True),
+        Call(_FOLLOWS["ListFirstFollowers"], seconds=10, patient=True),
         Call(_FOLLOWS["ListFollowerRange"], seconds=10, patient=True),
     )
 
     def __init__(self, peer: Peer) -> None:
+        self.together = Together(self._first, room=_MAX_ACCOUNTS, size=_one)
         self._peer = peer
         self._follows: follow_service_pb2_grpc.FollowServiceAsyncStub = follow_service_pb2_grpc.FollowServiceStub(peer.channel)
         self._users: user_service_pb2_grpc.UserServiceAsyncStub = user_service_pb2_grpc.UserServiceStub(peer.channel)
@@ -39,6 +47,17 @@ class FollowersClient:
             return 0
         return response.user.follower_count
 
+    async def few(self, user_id: int, *, limit: int) -> Sequence[int] | None:
+        """Give all followers if they are fewer than `limit`, and than others ask for at the same time; else None."""
+        return await self.together.ask((user_id, limit))
+
+    async def _first(self, asked: Sequence[tuple[int, int]]) -> list[Sequence[int] | None]:
+        request = follow_service_pb2.ListFirstFollowersRequest(
+            user_ids=[user_id for user_id, _ in asked], limit=min(limit for _, limit in asked)
+        )
+        response = await self._peer.call(self._follows.ListFirstFollowers, request)
+        return [None if account.HasField("next") else account.follower_ids for account in response.accounts]
+
     async def page(self, user_id: int, within: FollowerRange, *, limit: int) -> tuple[Sequence[int], Position | None]:
         """Give followers inside a range, and where to go on; None at its end."""
         request = follow_service_pb2.ListFollowerRangeRequest(user_id=user_id, range=encode_range(within), limit=limit)
@@ -47,15 +66,16 @@ class FollowersClient:
 
 
 class TimelinesClient:
-    """The timelines, over gRPC."""
+    """The timelines, over gRPC. Live in `together` as long as authors are pushed."""
 
     CALLS: ClassVar = (
-        Call(_TIMELINES["PushAuthorEntry"], seconds=5, patient=True),
+        Call(_TIMELINES["PushAuthorEntries"], seconds=5, patient=True),
         Call(_TIMELINES["PushEntries"], seconds=10, patient=True),
         Call(_TIMELINES["MarkPulledAuthor"], seconds=10, patient=True),
     )
 
     def __init__(self, peer: Peer) -> None:
+        self.together = Together(self._push_own, room=_MAX_ENTRIES, size=_one)
         self._peer = peer
         self._timelines: timeline_service_pb2_grpc.TimelineServiceAsyncStub = timeline_service_pb2_grpc.TimelineServiceStub(
             peer.channel
@@ -63,9 +83,13 @@ class TimelinesClient:
 
     async def push_author(self, post_id: int, author_id: int) -> None:
         """Note a post among its author's own; done before it is pushed to followers."""
-        entry = timeline_pb2.Entry(post_id=post_id, author_id=author_id)
-        request = timeline_service_pb2.PushAuthorEntryRequest(entry=entry)
-        await self._peer.call(self._timelines.PushAuthorEntry, request)
+        if not await self.together.ask(timeline_pb2.Entry(post_id=post_id, author_id=author_id)):
+            raise UnavailableError("a part of the timelines is away", reason="TIMELINES_AWAY")
+
+    async def _push_own(self, entries: Sequence[timeline_pb2.Entry]) -> list[bool]:
+        request = timeline_service_pb2.PushAuthorEntriesRequest(entries=entries)
+        not_noted = set((await self._peer.call(self._timelines.PushAuthorEntries, request)).not_noted)
+        return [number not in not_noted for number in range(len(entries))]
 
     async def push(self, post_id: int, author_id: int, user_ids: Sequence[int]) -> int:
         """Put a post into home timelines, and tell how many hold it."""
@@ -147,3 +171,7 @@ def decode_position(position: follow_pb2.FollowerPosition) -> Position:
 
 def _encode_position(position: Position | None) -> follow_pb2.FollowerPosition | None:
     return follow_pb2.FollowerPosition(bucket=position.bucket, user_id=position.user_id) if position else None
+
+
+def _one(_key: object) -> int:
+    return 1

@@ -13,6 +13,9 @@ class Followers(Protocol):
     async def count(self, user_id: int) -> int:
         """Count a user's followers; 0 for a user without an account."""
 
+    async def few(self, user_id: int, *, limit: int) -> Sequence[int] | None:
+        """Give all followers if they are fewer than `limit`; perhaps None if they are, and always if they are not."""
+
     async def page(self, user_id: int, within: FollowerRange, *, limit: int) -> tuple[Sequence[int], Position | None]:
         """Give followers inside a range, and where to go on; None at its end."""
 

@@ -21,8 +21,8 @@ class Reach:
 
         For nearly all authors this one read is all that is asked about followers.
         """
-        follower_ids, further = await self._followers.page(post.author_id, FollowerRange(), limit=min(self._batch_size, most))
-        if further is not None:
+        follower_ids = await self._followers.few(post.author_id, limit=min(self._batch_size, most))
+        if follower_ids is None:
             return None
         if not follower_ids:
             return 0, 0

@@ -19,13 +19,12 @@ class Delivery:
         """Put an entry into the home timelines that exist, and tell how many hold it."""
         return await self._store.push_home(entry, user_ids) if user_ids else 0
 
-    async def push_author(self, entry: Entry) -> None:
-        """Put an entry among its author's recent posts and into the author's own timeline.
+    async def push_own(self, entries: Sequence[Entry]) -> list[int]:
+        """Put entries among their authors' recent posts and into the authors' own timelines; give the places of those that failed.
 
         Whoever rebuilds a timeline from recent posts relies on this being done before followers are pushed to.
         """
-        await self._store.push_author(entry)
-        await self._store.push_home(entry, [entry.author_id])
+        return await self._store.push_own(entries)
 
     async def mark_pulled(self, author_id: int, turn: int, user_ids: Sequence[int]) -> int:
         """Mark an author as pulled in the home timelines that exist, and tell how many are marked."""

@@ -83,8 +83,12 @@ class TimelineStore(Protocol):
     async def read_authors(self, author_ids: Sequence[int]) -> dict[int, Window]:
         """Read authors' recent posts; those that are missing, not ready, or in a part of the store that is away, are left out."""
 
-    async def push_author(self, entry: Entry) -> None:
-        """Put an entry among its author's recent posts, if they exist."""
+    async def push_own(self, entries: Sequence[Entry]) -> list[int]:
+        """Put entries among their authors' recent posts and into the authors' own timelines, where those exist.
+
+        Give the places of entries for which a part of the store is away; they may have been done by half. Unavailable only when
+        that are all.
+        """
 
     async def begin_authors(self, author_ids: Sequence[int]) -> dict[int, bytes]:
         """Make authors' recent posts that are empty, take pushes, and are not ready, where there are none; give the generations.

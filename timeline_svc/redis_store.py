@@ -176,7 +176,7 @@ class RedisTimelineStore:
     async def _push_all(self, calls: Sequence[Command]) -> int:
         """Push, and count. A timeline that is removed lacks the entry no more than a missing one does: the push is done."""
         answers = await self._change(calls)
-        return sum(_all([0 if isinstance(answer, OutOfMemoryError) else answer for answer in answers]))
+        return sum(_all([0 if _is_removed(answer) else answer for answer in answers]))
 
     async def _change(self, calls: Sequence[Command]) -> list[Any]:
         """Run scripts that change timelines. Those that a server has no memory to change go: missing, they mislead nobody."""
@@ -202,9 +202,23 @@ class RedisTimelineStore:
         windows = {authors[key]: Window.unpack(value or b"") for key, value in values.items()}
         return {author_id: window for author_id, window in windows.items() if window and window.state is State.READY}
 
-    async def push_author(self, entry: Entry) -> None:
-        """Put an entry among its author's recent posts, if they exist."""
-        await self._push_all([self._push.call((author_key(entry.author_id),), (entry.pack(), AUTHOR_CAP))])
+    async def push_own(self, entries: Sequence[Entry]) -> list[int]:
+        """Put entries among their authors' recent posts and into the authors' own timelines, all in one round trip.
+
+        Give the places of those for which a server is away; UnavailableError when that are all.
+        """
+        calls: list[Command] = []
+        for entry in entries:
+            packed = entry.pack()
+            calls.append(self._push.call((author_key(entry.author_id),), (packed, AUTHOR_CAP)))
+            calls.append(self._push.call((home_key(entry.author_id),), (packed, HOME_CAP)))
+        answers = await self._change(calls)
+        away = {number for number, answer in enumerate(answers) if isinstance(answer, PASSING) and not _is_removed(answer)}
+        _all([answer for number, answer in enumerate(answers) if number not in away and not _is_removed(answer)])
+        places = sorted({number // 2 for number in away})
+        if len(places) == len(entries):
+            _all([answers[number] for number in away])
+        return places
 
     async def begin_authors(self, author_ids: Sequence[int]) -> dict[int, bytes]:
         """Make authors' recent posts that are empty, take pushes, and are not ready, where there are none; give the generations.
@@ -228,6 +242,11 @@ class RedisTimelineStore:
             packed = pack_entries([Entry(post_id, author_id) for post_id in reversed(ids)])
             merges.append(self._merge.call((author_key(author_id),), (packed, id_bytes(floor), AUTHOR_CAP, generation)))
         _all(await self._change(merges))
+
+
+def _is_removed(answer: object) -> bool:
+    """Tell whether a timeline was removed, because its server has no memory to change it."""
+    return isinstance(answer, OutOfMemoryError)
 
 
 def _unlink(call: Command) -> Command:

@@ -83,11 +83,11 @@ class TimelineServicer(timeline_service_pb2_grpc.TimelineServiceServicer):
         delivered = await self._delivery.push(_entry(request.entry), request.user_ids)
         return timeline_service_pb2.PushEntriesResponse(delivered_count=delivered)
 
-    async def PushAuthorEntry(
-        self, request: timeline_service_pb2.PushAuthorEntryRequest, context: Context
-    ) -> timeline_service_pb2.PushAuthorEntryResponse:
-        await self._delivery.push_author(_entry(request.entry))
-        return timeline_service_pb2.PushAuthorEntryResponse()
+    async def PushAuthorEntries(
+        self, request: timeline_service_pb2.PushAuthorEntriesRequest, context: Context
+    ) -> timeline_service_pb2.PushAuthorEntriesResponse:
+        not_noted = await self._delivery.push_own([_entry(entry) for entry in request.entries])
+        return timeline_service_pb2.PushAuthorEntriesResponse(not_noted=not_noted)
 
 
 def frame_item(post: bytes) -> bytes:

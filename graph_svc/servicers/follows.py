@@ -1,5 +1,8 @@
 """feed.graph.v1.FollowService, translated."""
 
+import asyncio
+from collections.abc import Sequence
+
 from feed.graph.v1 import follow_pb2, follow_service_pb2, follow_service_pb2_grpc
 
 from graph_svc.domain import FollowerPosition, FollowerRange
@@ -12,6 +15,7 @@ from meshkit.rpc.convert import request_id
 from meshkit.rpc.edge import caller
 
 _MAX_IDS = 10_000
+_MAX_FIRST = 1_000
 
 
 class FollowServicer(follow_service_pb2_grpc.FollowServiceServicer):
@@ -78,11 +82,16 @@ class FollowServicer(follow_service_pb2_grpc.FollowServiceServicer):
             _position("start", request.range.start) if request.range.HasField("start") else None,
             _position("end", request.range.end) if request.range.HasField("end") else None,
         )
-        follower_ids, on = await self._follows.follower_range(request.user_id, within, limit=_limit(request.limit))
-        return follow_service_pb2.ListFollowerRangeResponse(
-            follower_ids=follower_ids,
-            next=follow_pb2.FollowerPosition(bucket=on.bucket, user_id=on.user_id) if on else None,
+        return _follower_range(*await self._follows.follower_range(request.user_id, within, limit=_limit(request.limit)))
+
+    async def ListFirstFollowers(
+        self, request: follow_service_pb2.ListFirstFollowersRequest, context: Context
+    ) -> follow_service_pb2.ListFirstFollowersResponse:
+        limit = min(request.limit or _MAX_FIRST, _MAX_FIRST)
+        found = await asyncio.gather(
+            *(self._follows.follower_range(user_id, FollowerRange(), limit=limit) for user_id in request.user_ids)
         )
+        return follow_service_pb2.ListFirstFollowersResponse(accounts=[_follower_range(*each) for each in found])
 
     async def ListFolloweeIds(
         self, request: follow_service_pb2.ListFolloweeIdsRequest, context: Context
@@ -96,6 +105,13 @@ class FollowServicer(follow_service_pb2_grpc.FollowServiceServicer):
         left = await self._follows.left_authors(request.user_id, after=request.after_user_id, limit=_limit(request.limit))
         authors = [follow_service_pb2.LeftAuthor(author_id=author, edge_version=version) for author, version in left]
         return follow_service_pb2.ListLeftAuthorsResponse(authors=authors)
+
+
+def _follower_range(follower_ids: Sequence[int], on: FollowerPosition | None) -> follow_service_pb2.ListFollowerRangeResponse:
+    return follow_service_pb2.ListFollowerRangeResponse(
+        follower_ids=follower_ids,
+        next=follow_pb2.FollowerPosition(bucket=on.bucket, user_id=on.user_id) if on else None,
+    )
 
 
 def _limit(requested: int) -> int:

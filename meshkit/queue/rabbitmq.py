@@ -42,13 +42,9 @@ async def open_rabbitmq(
     async def publish_work(envelope: Envelope) -> None:
         await publisher.publish(topology.work, envelope.topic, envelope)
 
-    packs = Packs(publish_work, deadline=publish_seconds)
-    async with background(publisher.run()):
+    async with background(publisher.run()), Packs(publish_work) as packs:
         await link.settled()
-        try:
-            yield RabbitmqQueue(url, Broker(publisher, topology, pause), packs)
-        finally:
-            await packs.close()
+        yield RabbitmqQueue(url, Broker(publisher, topology, pause), packs)
 
 
 class RabbitmqQueue:

@@ -1,93 +1,45 @@
 """Small messages of one topic that travel together: the broker writes, confirms and hands out one message instead of many."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
 
-from meshkit.errors import UnavailableError
-from meshkit.queue.draining import finish
 from meshkit.queue.rabbitmq_message import Envelope
+from meshkit.together import Together
 
 MAX_MEMBERS = 64
-# Each member may be as large as a message, but what is large gains nothing by company.
+# A message alone may be larger: what is large gains nothing by company.
 MAX_PACK_BYTES = 100_000
-
-Send = Callable[[Envelope], Awaitable[None]]
-
-
-@dataclass(slots=True, eq=False)
-class _Pack:
-    """What is sent together. It takes members until its turn comes."""
-
-    members: list[Envelope] = field(default_factory=list)
-    size: int = 0
-    sent: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
-
-    def add(self, envelope: Envelope) -> None:
-        self.members.append(envelope)
-        self.size += len(envelope.body)
-
-    def fail(self, error: Exception) -> None:
-        self.sent.set_exception(error)
-        self.sent.exception()  # seen, also when nobody waits any more
-
-    def has_room_for(self, envelope: Envelope) -> bool:
-        return len(self.members) < MAX_MEMBERS and self.size + len(envelope.body) <= MAX_PACK_BYTES
+_SMALLEST = MAX_PACK_BYTES // MAX_MEMBERS
 
 
 class Packs:
-    """Publishes in packs. One of a topic is under way at once; what comes meanwhile makes up the next: nobody waits for company.
+    """Publishes in packs, for each topic one after the other. A context manager: what is not confirmed at its end is given up."""
 
-    `deadline` is in seconds, from publish to confirm.
-    """
-
-    def __init__(self, send: Send, *, deadline: float) -> None:
+    def __init__(self, send: Callable[[Envelope], Awaitable[None]]) -> None:
         self._send = send
-        self._deadline = deadline
-        self._turns: dict[str, asyncio.Lock] = {}
-        self._open: dict[str, _Pack] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._topics: dict[str, Together[Envelope, None]] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._stack.aclose()
 
     async def publish(self, envelope: Envelope) -> None:
-        """Publish a message with others. Raises what `send` raises, and UnavailableError after the deadline."""
-        pack = self._open.get(envelope.topic)
-        if pack is None or not pack.has_room_for(envelope):
-            pack = self._begin(envelope.topic)
-        pack.add(envelope)
-        await asyncio.shield(pack.sent)
+        """Publish a message with others of its topic. Raises what `send` raises."""
+        together = self._topics.get(envelope.topic)
+        if together is None:
+            together = self._topics[envelope.topic] = Together(self._publish, room=MAX_PACK_BYTES, size=_size)
+            self._stack.push_async_exit(together)
+        await together.ask(envelope)
 
-    async def close(self) -> None:
-        """Give up what is under way."""
-        for task in self._tasks:
-            task.cancel()
-        await finish(self._tasks.copy(), seconds=self._deadline)
+    async def _publish(self, members: Sequence[Envelope]) -> Sequence[None]:
+        await self._send(Envelope.packing(members))
+        return [None] * len(members)
 
-    def _begin(self, topic: str) -> _Pack:
-        pack = self._open[topic] = _Pack()
-        # Not the first caller's own task: others must not suffer when that one gives up.
-        task = asyncio.create_task(self._publish(topic, pack))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return pack
 
-    async def _publish(self, topic: str, pack: _Pack) -> None:
-        try:
-            async with asyncio.timeout(self._deadline), self._turns.setdefault(topic, asyncio.Lock()):
-                self._seal(topic, pack)
-                await self._send(Envelope.packing(pack.members))
-        except TimeoutError:
-            pack.fail(UnavailableError("RabbitMQ did not confirm in time; try again", reason="QUEUE_UNAVAILABLE"))
-        except asyncio.CancelledError:
-            pack.fail(UnavailableError("the queue was closed", reason="QUEUE_UNAVAILABLE"))
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, those who wait get it
-            pack.fail(error)
-        else:
-            pack.sent.set_result(None)
-        finally:
-            self._seal(topic, pack)
-
-    def _seal(self, topic: str, pack: _Pack) -> None:
-        """Take no more members."""
-        if self._open.get(topic) is pack:
-            del self._open[topic]
+def _size(envelope: Envelope) -> int:
+    return max(len(envelope.body), _SMALLEST)

@@ -15,9 +15,9 @@ from feed.timeline.v1 import timeline_service_pb2, timeline_service_pb2_grpc
 
 from fanout_svc.__main__ import running
 from fanout_svc.clients import decode_delivery, decode_range, encode_delivery
-from fanout_svc.domain import AuthorDelivery, Delivery
+from fanout_svc.domain import AuthorDelivery, Delivery, FollowerRange
 from fanout_svc.settings import FanoutSettings
-from meshkit.errors import NotFoundError
+from meshkit.errors import NotFoundError, UnavailableError
 from meshkit.ids import IdGenerator
 from meshkit.queue.port import Queue
 from meshkit.rpc.edge import SERVICE_TOKEN_METADATA
@@ -53,7 +53,16 @@ class Graph(follow_service_pb2_grpc.FollowServiceServicer, user_service_pb2_grpc
     async def ListFollowerRange(  # noqa: D102, N802
         self, request: follow_service_pb2.ListFollowerRangeRequest, _context: Context
     ) -> follow_service_pb2.ListFollowerRangeResponse:
-        ids, following = await self.followers.page(request.user_id, decode_range(request.range), limit=request.limit)
+        return await self._range(request.user_id, decode_range(request.range), request.limit)
+
+    async def ListFirstFollowers(  # noqa: D102, N802
+        self, request: follow_service_pb2.ListFirstFollowersRequest, _context: Context
+    ) -> follow_service_pb2.ListFirstFollowersResponse:
+        found = [await self._range(user_id, FollowerRange(), request.limit) for user_id in request.user_ids]
+        return follow_service_pb2.ListFirstFollowersResponse(accounts=found)
+
+    async def _range(self, user_id: int, within: FollowerRange, limit: int) -> follow_service_pb2.ListFollowerRangeResponse:
+        ids, following = await self.followers.page(user_id, within, limit=limit)
         position = follow_pb2.FollowerPosition(bucket=following.bucket, user_id=following.user_id) if following else None
         return follow_service_pb2.ListFollowerRangeResponse(follower_ids=ids, next=position)
 
@@ -64,11 +73,16 @@ class TimelineService(timeline_service_pb2_grpc.TimelineServiceServicer):
     def __init__(self) -> None:
         self.timelines = Timelines()
 
-    async def PushAuthorEntry(  # noqa: D102, N802
-        self, request: timeline_service_pb2.PushAuthorEntryRequest, _context: Context
-    ) -> timeline_service_pb2.PushAuthorEntryResponse:
-        await self.timelines.push_author(request.entry.post_id, request.entry.author_id)
-        return timeline_service_pb2.PushAuthorEntryResponse()
+    async def PushAuthorEntries(  # noqa: D102, N802
+        self, request: timeline_service_pb2.PushAuthorEntriesRequest, _context: Context
+    ) -> timeline_service_pb2.PushAuthorEntriesResponse:
+        not_noted = []
+        for place, entry in enumerate(request.entries):
+            try:
+                await self.timelines.push_author(entry.post_id, entry.author_id)
+            except UnavailableError:
+                not_noted.append(place)
+        return timeline_service_pb2.PushAuthorEntriesResponse(not_noted=not_noted)
 
     async def PushEntries(  # noqa: D102, N802
         self, request: timeline_service_pb2.PushEntriesRequest, _context: Context

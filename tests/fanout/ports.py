@@ -26,6 +26,11 @@ class Followers:
         """Count a user's followers."""
         return len(self.of.get(user_id, []))
 
+    async def few(self, user_id: int, *, limit: int) -> Sequence[int] | None:
+        """Give all followers, or None if there are more than `limit`."""
+        follower_ids, further = await self.page(user_id, FollowerRange(), limit=limit)
+        return None if further else follower_ids
+
     async def page(self, user_id: int, within: FollowerRange, *, limit: int) -> tuple[Sequence[int], Position | None]:
         """Give followers inside a range, and where to go on; None at its end."""
         inside = [position for position in self.of.get(user_id, []) if contains(within, position)]

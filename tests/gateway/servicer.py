@@ -222,6 +222,12 @@ class Follows(follows_grpc.FollowServiceServicer):
         self._upstream.note("ListFollowerRange", request, context)
         return follows.ListFollowerRangeResponse()
 
+    async def ListFirstFollowers(
+        self, request: follows.ListFirstFollowersRequest, context: Context
+    ) -> follows.ListFirstFollowersResponse:
+        self._upstream.note("ListFirstFollowers", request, context)
+        return follows.ListFirstFollowersResponse()
+
     async def ListFolloweeIds(self, request: follows.ListFolloweeIdsRequest, context: Context) -> follows.ListFolloweeIdsResponse:
         self._upstream.note("ListFolloweeIds", request, context)
         return follows.ListFolloweeIdsResponse()
@@ -318,11 +324,11 @@ class Timelines(timelines_grpc.TimelineServiceServicer):
         self._upstream.note("PushEntries", request, context)
         return timelines.PushEntriesResponse()
 
-    async def PushAuthorEntry(
-        self, request: timelines.PushAuthorEntryRequest, context: Context
-    ) -> timelines.PushAuthorEntryResponse:
-        self._upstream.note("PushAuthorEntry", request, context)
-        return timelines.PushAuthorEntryResponse()
+    async def PushAuthorEntries(
+        self, request: timelines.PushAuthorEntriesRequest, context: Context
+    ) -> timelines.PushAuthorEntriesResponse:
+        self._upstream.note("PushAuthorEntries", request, context)
+        return timelines.PushAuthorEntriesResponse()
 
     async def ExplainPost(self, request: timelines.ExplainPostRequest, context: Context) -> timelines.ExplainPostResponse:
         self._upstream.note("ExplainPost", request, context)

@@ -73,6 +73,11 @@ class Graph:
         request = pb.ListFollowerRangeRequest(user_id=user, range=within, limit=limit)
         return await self.stubs.follows.ListFollowerRange(request, metadata=self.tokens.service("fanout"))
 
+    async def first(self, users: Sequence[int], limit: int = 0) -> list[pb.ListFollowerRangeResponse]:
+        """Give the first followers of each of several users."""
+        request = pb.ListFirstFollowersRequest(user_ids=users, limit=limit)
+        return list((await self.stubs.follows.ListFirstFollowers(request, metadata=self.tokens.service("fanout"))).accounts)
+
     async def whole_range(self, user: int, within: Range, limit: int) -> list[int]:
         """Give all followers inside a range, with as many calls as it takes."""
         ids: list[int] = []

@@ -172,6 +172,24 @@ async def test_the_ends_of_a_range_are_half_open(follows: Graph, people: People)
     assert await follows.whole_range(star, Range(start=Position(bucket=0), end=Position(bucket=BUCKETS)), 10) == fans
 
 
+async def test_the_first_followers_of_many_are_those_of_each(follows: Graph, people: People) -> None:
+    """Asked for several accounts at once, each has the answer that it has alone: nobody, some, and more than asked for."""
+    (nobody,) = await people.ids(1)
+    (some, _), (many, _) = await crowd(follows, people, 3), await crowd(follows, people, 5)
+    accounts = [many, nobody, some, many]
+    together = await follows.first(accounts, limit=4)
+    assert together == [await follows.range(account, limit=4) for account in accounts]
+    assert [(len(answer.follower_ids), answer.HasField("next")) for answer in together] == [
+        (4, True),
+        (0, False),
+        (3, False),
+        (4, True),
+    ]
+    for wrong in ([], [1] * 101):
+        with refused(CODE.INVALID_ARGUMENT, "INVALID_FIELD", "user_ids"):
+            await follows.first(wrong)
+
+
 @pytest.mark.parametrize("bucket", [2**16, 2**32 - 1])
 @pytest.mark.parametrize("side", ["start", "end"])
 async def test_a_bucket_that_does_not_exist_is_refused(follows: Graph, people: People, bucket: int, side: str) -> None:

@@ -31,6 +31,7 @@ USER = 7
 PUBLIC = {"CreateUser"}
 INTERNAL = {
     "ListFollowerRange",
+    "ListFirstFollowers",
     "ListFolloweeIds",
     "ListLeftAuthors",
     "ListVisibleAuthors",

@@ -230,7 +230,7 @@ class Home:
 
     async def deliver(self, post_id: int, author_id: int) -> None:
         """Deliver a post as fan-out does: to the author, then to whoever follows now."""
-        await self.delivery.push_author(Entry(post_id, author_id))
+        await self.delivery.push_own([Entry(post_id, author_id)])
         await self.delivery.push(Entry(post_id, author_id), self.world.followers(author_id))
 
     async def publish(self, author_id: int) -> int:

@@ -100,7 +100,7 @@ async def test_a_change_that_the_timeline_was_not_told_yet(home: Home, monkeypat
     assert await reason_of(home, viewer, late) is Reason.ON_ITS_WAY
     await home.store.mark_pulled(author, 1, [viewer])
     recent = home.commit(author)
-    await home.delivery.push_author(Entry(recent, author))
+    await home.delivery.push_own([Entry(recent, author)])
     assert await reason_of(home, viewer, recent) is Reason.ON_ITS_WAY
 
 

@@ -62,7 +62,7 @@ async def test_an_old_hide_takes_no_mark_away(home: Home, redis: Redis | RedisCl
     await home.changes.hide(viewer, authors[0], gone)
     await home.store.settle(viewer, home.ids.next())
     post = home.commit(authors[0])
-    await home.delivery.push_author(Entry(post, authors[0]))
+    await home.delivery.push_own([Entry(post, authors[0])])
     assert await another(home).walk(viewer) == [post]
 
 

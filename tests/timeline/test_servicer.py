@@ -140,7 +140,7 @@ async def test_only_services_push(service: Timelines, users: Iterator[int]) -> N
     (post_id,) = write(service, author, 1)
     entry = timeline_pb2.Entry(post_id=post_id, author_id=author)
     push = timeline_service_pb2.PushEntriesRequest(entry=entry, user_ids=[follower, inactive])
-    push_author = timeline_service_pb2.PushAuthorEntryRequest(entry=entry)
+    push_author = timeline_service_pb2.PushAuthorEntriesRequest(entries=[entry])
     for metadata, code in (
         (service.user(author), grpc.StatusCode.PERMISSION_DENIED),
         ((), grpc.StatusCode.UNAUTHENTICATED),
@@ -149,10 +149,10 @@ async def test_only_services_push(service: Timelines, users: Iterator[int]) -> N
             await service.stub.PushEntries(push, metadata=metadata)
         assert failure.value.code() is code
         with pytest.raises(grpc.aio.AioRpcError) as failure:
-            await service.stub.PushAuthorEntry(push_author, metadata=metadata)
+            await service.stub.PushAuthorEntries(push_author, metadata=metadata)
         assert failure.value.code() is code
     assert [await read(service, user, Request()) for user in (author, follower)] == [([], "")] * 2
-    await service.stub.PushAuthorEntry(push_author, metadata=service.service())
+    await service.stub.PushAuthorEntries(push_author, metadata=service.service())
     assert await read(service, author, Request()) == ([post_id], "")
     pushed = await service.stub.PushEntries(push, metadata=service.service())
     assert pushed.delivered_count == 1

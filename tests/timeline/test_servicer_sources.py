@@ -68,8 +68,8 @@ async def test_marked_timelines_pull(service: Timelines, users: Iterator[int]) -
     mark = Mark(author_id=author, turn=1, user_ids=[follower, inactive])
     assert (await service.stub.MarkPulledAuthor(mark, metadata=service.service())).marked_count == 1
     (post_id,) = write(service, author, 1)
-    entry = timeline_service_pb2.PushAuthorEntryRequest(entry=timeline_pb2.Entry(post_id=post_id, author_id=author))
-    await service.stub.PushAuthorEntry(entry, metadata=service.service())
+    entry = timeline_service_pb2.PushAuthorEntriesRequest(entries=[timeline_pb2.Entry(post_id=post_id, author_id=author)])
+    await service.stub.PushAuthorEntries(entry, metadata=service.service())
     assert await read(service, follower) == ([post_id], "")
     nobody = Mark(author_id=author, turn=1)
     assert (await service.stub.MarkPulledAuthor(nobody, metadata=service.service())).marked_count == 0
@@ -82,8 +82,8 @@ async def test_turns_are_asked_of_the_posts(service: Timelines, users: Iterator[
     service.world.turns[author] = Turned(author, 1, 1_000, pushed=False)
     assert await read(service, viewer) == ([], "")
     (post_id,) = write(service, author, 1)
-    entry = timeline_service_pb2.PushAuthorEntryRequest(entry=timeline_pb2.Entry(post_id=post_id, author_id=author))
-    await service.stub.PushAuthorEntry(entry, metadata=service.service())
+    entry = timeline_service_pb2.PushAuthorEntriesRequest(entries=[timeline_pb2.Entry(post_id=post_id, author_id=author)])
+    await service.stub.PushAuthorEntries(entry, metadata=service.service())
 
     async def is_shown() -> bool:
         return await read(service, viewer) == ([post_id], "")

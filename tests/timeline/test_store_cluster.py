@@ -114,6 +114,7 @@ async def test_one_server_away_hurts_no_others(cluster: RunningCluster, users: I
             new = home.commit(author)
             with pytest.raises(UnavailableError):
                 await home.delivery.push(Entry(new, author), viewers)
+            assert await store.push_own([Entry(new, viewer) for viewer in viewers]) == [0]
             home.world.calls.clear()
             for _ in range(10):
                 times = [await seconds_of(lambda viewer=viewer: home.page(viewer)) for viewer in viewers[1:]]  # type: ignore[misc]

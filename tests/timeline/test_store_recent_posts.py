@@ -11,10 +11,10 @@ async def test_recent_posts_are_only_read_when_ready(store: RedisTimelineStore, 
     """An author's recent posts are missing, then take pushes, then are ready with all of it."""
     missing, begun, merged = (next(users) for _ in range(3))
     for author in (missing, begun, merged):
-        await store.push_author(Entry(10, author))
+        await store.push_own([Entry(10, author)])
     begun_now = await store.begin_authors([begun, merged])
     for author in (begun, merged):
-        await store.push_author(Entry(20, author))
+        await store.push_own([Entry(20, author)])
     generations = {merged: begun_now[merged], missing: b"abc"}
     await store.complete_authors(generations, {merged: [30, 10], missing: [10]}, complete_below=100)
     windows = await store.read_authors([missing, begun, merged])
@@ -32,7 +32,7 @@ async def test_recent_posts_know_how_far_down_they_go(store: RedisTimelineStore,
     windows = await store.read_authors([few, many])
     assert (windows[few].floor, windows[many].floor) == (0, 1)
     for post_id in range(AUTHOR_CAP + 1, AUTHOR_CAP + 2 * SLACK):
-        await store.push_author(Entry(post_id, many))
+        await store.push_own([Entry(post_id, many)])
         window = (await store.read_authors([many]))[many]
         assert list(window.post_ids) == list(range(window.floor, post_id + 1))
         assert len(window.post_ids) <= AUTHOR_CAP + SLACK

@@ -82,7 +82,7 @@ async def test_scripts_survive_being_flushed(store: RedisTimelineStore, redis: R
     await everywhere(redis, "SCRIPT FLUSH")
     await store.settle(user, 101)
     await everywhere(redis, "SCRIPT FLUSH")
-    await store.push_author(Entry(20, AUTHOR))
+    await store.push_own([Entry(20, AUTHOR)])
     home = await store.read_home(user, None)
     assert (await ids_of(store, user), home.sources.marks, home.sources.oldest_change) == ([10, 20], {}, 0)
 
@@ -103,7 +103,7 @@ async def test_a_failing_server_is_unavailable(url: str) -> None:
             store.keep_segment(1, Segment(b"1234567", 2, 0, (1,), (2,))),
             store.settle(1, 2),
             store.read_authors([1]),
-            store.push_author(Entry(1, 2)),
+            store.push_own([Entry(1, 2)]),
             store.begin_authors([1]),
             store.complete_authors({1: b"abc"}, {1: [2]}, complete_below=100),
         ):

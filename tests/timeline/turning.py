@@ -53,7 +53,7 @@ class Turning:
 
     async def plan(self, post_id: int, author_id: int) -> list[int]:
         """Put a post among its author's recent ones, and give the followers whom it has to be pushed to."""
-        await self.home.delivery.push_author(Entry(post_id, author_id))
+        await self.home.delivery.push_own([Entry(post_id, author_id)])
         if (self.home.world.stamps[post_id], self.modes[author_id]) == (Mode.PULL.value, Mode.PULL):
             return []
         return self.home.world.followers(author_id)

@@ -391,6 +391,58 @@ class ListFollowerRangeResponse(_message.Message):
 Global___ListFollowerRangeResponse: _TypeAlias = ListFollowerRangeResponse  # noqa: Y015
 
 @_typing.final
+class ListFirstFollowersRequest(_message.Message):
+    """Asks for the first followers of several accounts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_IDS_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """Most ids to return of each account: 0 or over 1,000 is 1,000."""
+    @_builtins.property
+    def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The accounts that are followed: 1 to 100."""
+
+    def __init__(
+        self,
+        *,
+        user_ids: _abc.Iterable[_builtins.int] | None = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "user_ids", b"user_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFirstFollowersRequest: _TypeAlias = ListFirstFollowersRequest  # noqa: Y015
+
+@_typing.final
+class ListFirstFollowersResponse(_message.Message):
+    """The first followers of several accounts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListFollowerRangeResponse]:
+        """One for each account, in the order asked for. Where `next` is set there are more."""
+
+    def __init__(
+        self,
+        *,
+        accounts: _abc.Iterable[Global___ListFollowerRangeResponse] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFirstFollowersResponse: _TypeAlias = ListFirstFollowersResponse  # noqa: Y015
+
+@_typing.final
 class ListFolloweeIdsRequest(_message.Message):
     """Asks for all followees."""
 

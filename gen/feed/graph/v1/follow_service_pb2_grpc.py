@@ -70,6 +70,11 @@ class FollowServiceStub:
                 request_serializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFollowerRangeRequest.SerializeToString,
                 response_deserializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFollowerRangeResponse.FromString,
                 _registered_method=True)
+        self.ListFirstFollowers = channel.unary_unary(
+                '/feed.graph.v1.FollowService/ListFirstFollowers',
+                request_serializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFirstFollowersRequest.SerializeToString,
+                response_deserializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFirstFollowersResponse.FromString,
+                _registered_method=True)
         self.ListFolloweeIds = channel.unary_unary(
                 '/feed.graph.v1.FollowService/ListFolloweeIds',
                 request_serializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFolloweeIdsRequest.SerializeToString,
@@ -146,6 +151,14 @@ class FollowServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFirstFollowers(self, request, context):
+        """The followers of several accounts as ListFollowerRange gives them, each account's from the first one on, for fan-out: most accounts
+        have few.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListFolloweeIds(self, request, context):
         """Everybody whose posts belong in an account's home feed, by id: whom it follows and has not muted. For services that merge
         timelines.
@@ -199,6 +212,11 @@ def add_FollowServiceServicer_to_server(servicer, server):
                     servicer.ListFollowerRange,
                     request_deserializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFollowerRangeRequest.FromString,
                     response_serializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFollowerRangeResponse.SerializeToString,
+            ),
+            'ListFirstFollowers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFirstFollowers,
+                    request_deserializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFirstFollowersRequest.FromString,
+                    response_serializer=feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFirstFollowersResponse.SerializeToString,
             ),
             'ListFolloweeIds': grpc.unary_unary_rpc_method_handler(
                     servicer.ListFolloweeIds,
@@ -401,6 +419,33 @@ class FollowService:
             '/feed.graph.v1.FollowService/ListFollowerRange',
             feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFollowerRangeRequest.SerializeToString,
             feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFollowerRangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFirstFollowers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/feed.graph.v1.FollowService/ListFirstFollowers',
+            feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFirstFollowersRequest.SerializeToString,
+            feed_dot_graph_dot_v1_dot_follow__service__pb2.ListFirstFollowersResponse.FromString,
             options,
             channel_credentials,
             insecure,

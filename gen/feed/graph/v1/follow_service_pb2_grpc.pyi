@@ -62,6 +62,10 @@ class FollowServiceStub:
     """The followers inside a range who have not muted the account, for fan-out. A follower who stays from before the first call to the
     last is in exactly one range.
     """
+    ListFirstFollowers: _grpc.UnaryUnaryMultiCallable[_follow_service_pb2.ListFirstFollowersRequest, _follow_service_pb2.ListFirstFollowersResponse]
+    """The followers of several accounts as ListFollowerRange gives them, each account's from the first one on, for fan-out: most accounts
+    have few.
+    """
     ListFolloweeIds: _grpc.UnaryUnaryMultiCallable[_follow_service_pb2.ListFolloweeIdsRequest, _follow_service_pb2.ListFolloweeIdsResponse]
     """Everybody whose posts belong in an account's home feed, by id: whom it follows and has not muted. For services that merge
     timelines.
@@ -104,6 +108,10 @@ class FollowServiceAsyncStub(FollowServiceStub):
     ListFollowerRange: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.ListFollowerRangeRequest, _follow_service_pb2.ListFollowerRangeResponse]  # type: ignore[assignment]
     """The followers inside a range who have not muted the account, for fan-out. A follower who stays from before the first call to the
     last is in exactly one range.
+    """
+    ListFirstFollowers: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.ListFirstFollowersRequest, _follow_service_pb2.ListFirstFollowersResponse]  # type: ignore[assignment]
+    """The followers of several accounts as ListFollowerRange gives them, each account's from the first one on, for fan-out: most accounts
+    have few.
     """
     ListFolloweeIds: _aio.UnaryUnaryMultiCallable[_follow_service_pb2.ListFolloweeIdsRequest, _follow_service_pb2.ListFolloweeIdsResponse]  # type: ignore[assignment]
     """Everybody whose posts belong in an account's home feed, by id: whom it follows and has not muted. For services that merge
@@ -186,6 +194,16 @@ class FollowServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_follow_service_pb2.ListFollowerRangeResponse, _abc.Awaitable[_follow_service_pb2.ListFollowerRangeResponse]]:
         """The followers inside a range who have not muted the account, for fan-out. A follower who stays from before the first call to the
         last is in exactly one range.
+        """
+
+    @_abc_1.abstractmethod
+    def ListFirstFollowers(
+        self,
+        request: _follow_service_pb2.ListFirstFollowersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_follow_service_pb2.ListFirstFollowersResponse, _abc.Awaitable[_follow_service_pb2.ListFirstFollowersResponse]]:
+        """The followers of several accounts as ListFollowerRange gives them, each account's from the first one on, for fan-out: most accounts
+        have few.
         """
 
     @_abc_1.abstractmethod

@@ -27,7 +27,7 @@ from feed.timeline.v1 import timeline_pb2 as feed_dot_timeline_dot_v1_dot_timeli
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'feed/timeline/v1/timeline_service.proto\x12\x10\x66\x65\x65\x64.timeline.v1\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\x1a\x1f\x66\x65\x65\x64/timeline/v1/timeline.proto\x1a\x1cgoogle/api/annotations.proto\"\xab\x01\n\x16GetHomeTimelineRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\x12(\n\x04mode\x18\x03 \x01(\x0e\x32\x1a.feed.timeline.v1.FeedMode\x12\x0f\n\x07user_id\x18\x04 \x01(\x04\x12\r\n\x05limit\x18\x05 \x01(\x05\x12\x17\n\x06\x63ursor\x18\x06 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\"]\n\x17GetHomeTimelineResponse\x12)\n\x05items\x18\x01 \x03(\x0b\x32\x1a.feed.timeline.v1.FeedItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x12\x45xplainPostRequest\x12\x17\n\x07post_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x0f\n\x07user_id\x18\x02 \x01(\x04\"I\n\x13\x45xplainPostResponse\x12\x32\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x1d.feed.timeline.v1.Explanation\"g\n\x11HideAuthorRequest\x12\x19\n\tviewer_id\x18\x01 \x01(\x06\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x19\n\tauthor_id\x18\x02 \x01(\x06\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x1c\n\x0c\x65\x64ge_version\x18\x03 \x01(\x06\x42\x06\xa2\xbb\x18\x02\x08\x01\"\x14\n\x12HideAuthorResponse\"e\n\x17MarkPulledAuthorRequest\x12\x19\n\tauthor_id\x18\x01 \x01(\x06\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x14\n\x04turn\x18\x02 \x01(\rB\x06\xa2\xbb\x18\x02\x08\x01\x12\x19\n\x08user_ids\x18\x03 \x03(\x06\x42\x07\xa2\xbb\x18\x03\x30\x90N\"0\n\x18MarkPulledAuthorResponse\x12\x14\n\x0cmarked_count\x18\x01 \x01(\r\"_\n\x12PushEntriesRequest\x12.\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.feed.timeline.v1.EntryB\x06\xa2\xbb\x18\x02\x08\x01\x12\x19\n\x08user_ids\x18\x02 \x03(\x06\x42\x07\xa2\xbb\x18\x03\x30\x90N\".\n\x13PushEntriesResponse\x12\x17\n\x0f\x64\x65livered_count\x18\x01 \x01(\r\"H\n\x16PushAuthorEntryRequest\x12.\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.feed.timeline.v1.EntryB\x06\xa2\xbb\x18\x02\x08\x01\"\x19\n\x17PushAuthorEntryResponse2\xc1\x05\n\x0fTimelineService\x12\x85\x01\n\x0fGetHomeTimeline\x12(.feed.timeline.v1.GetHomeTimelineRequest\x1a).feed.timeline.v1.GetHomeTimelineResponse\"\x1d\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x13\x12\x08/v1/feedZ\x07\x12\x05/feed\x12\x85\x01\n\x0b\x45xplainPost\x12$.feed.timeline.v1.ExplainPostRequest\x1a%.feed.timeline.v1.ExplainPostResponse\")\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x10/v1/feed:explainb\x0b\x65xplanation\x12]\n\nHideAuthor\x12#.feed.timeline.v1.HideAuthorRequest\x1a$.feed.timeline.v1.HideAuthorResponse\"\x04\xb0\xbb\x18\x01\x12o\n\x10MarkPulledAuthor\x12).feed.timeline.v1.MarkPulledAuthorRequest\x1a*.feed.timeline.v1.MarkPulledAuthorResponse\"\x04\xb0\xbb\x18\x01\x12`\n\x0bPushEntries\x12$.feed.timeline.v1.PushEntriesRequest\x1a%.feed.timeline.v1.PushEntriesResponse\"\x04\xb0\xbb\x18\x01\x12l\n\x0fPushAuthorEntry\x12(.feed.timeline.v1.PushAuthorEntryRequest\x1a).feed.timeline.v1.PushAuthorEntryResponse\"\x04\xb0\xbb\x18\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'feed/timeline/v1/timeline_service.proto\x12\x10\x66\x65\x65\x64.timeline.v1\x1a\x19\x66\x65\x65\x64/rules/v1/rules.proto\x1a\x1f\x66\x65\x65\x64/timeline/v1/timeline.proto\x1a\x1cgoogle/api/annotations.proto\"\xab\x01\n\x16GetHomeTimelineRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x1b\n\npage_token\x18\x02 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\x12(\n\x04mode\x18\x03 \x01(\x0e\x32\x1a.feed.timeline.v1.FeedMode\x12\x0f\n\x07user_id\x18\x04 \x01(\x04\x12\r\n\x05limit\x18\x05 \x01(\x05\x12\x17\n\x06\x63ursor\x18\x06 \x01(\tB\x07\xa2\xbb\x18\x03\x18\x80\x04\"]\n\x17GetHomeTimelineResponse\x12)\n\x05items\x18\x01 \x03(\x0b\x32\x1a.feed.timeline.v1.FeedItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\">\n\x12\x45xplainPostRequest\x12\x17\n\x07post_id\x18\x01 \x01(\x04\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x0f\n\x07user_id\x18\x02 \x01(\x04\"I\n\x13\x45xplainPostResponse\x12\x32\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x1d.feed.timeline.v1.Explanation\"g\n\x11HideAuthorRequest\x12\x19\n\tviewer_id\x18\x01 \x01(\x06\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x19\n\tauthor_id\x18\x02 \x01(\x06\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x1c\n\x0c\x65\x64ge_version\x18\x03 \x01(\x06\x42\x06\xa2\xbb\x18\x02\x08\x01\"\x14\n\x12HideAuthorResponse\"e\n\x17MarkPulledAuthorRequest\x12\x19\n\tauthor_id\x18\x01 \x01(\x06\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x14\n\x04turn\x18\x02 \x01(\rB\x06\xa2\xbb\x18\x02\x08\x01\x12\x19\n\x08user_ids\x18\x03 \x03(\x06\x42\x07\xa2\xbb\x18\x03\x30\x90N\"0\n\x18MarkPulledAuthorResponse\x12\x14\n\x0cmarked_count\x18\x01 \x01(\r\"_\n\x12PushEntriesRequest\x12.\n\x05\x65ntry\x18\x01 \x01(\x0b\x32\x17.feed.timeline.v1.EntryB\x06\xa2\xbb\x18\x02\x08\x01\x12\x19\n\x08user_ids\x18\x02 \x03(\x06\x42\x07\xa2\xbb\x18\x03\x30\x90N\".\n\x13PushEntriesResponse\x12\x17\n\x0f\x64\x65livered_count\x18\x01 \x01(\r\"O\n\x18PushAuthorEntriesRequest\x12\x33\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\x17.feed.timeline.v1.EntryB\t\xa2\xbb\x18\x05\x08\x01\x30\xe8\x07\".\n\x19PushAuthorEntriesResponse\x12\x11\n\tnot_noted\x18\x01 \x03(\r2\xc7\x05\n\x0fTimelineService\x12\x85\x01\n\x0fGetHomeTimeline\x12(.feed.timeline.v1.GetHomeTimelineRequest\x1a).feed.timeline.v1.GetHomeTimelineResponse\"\x1d\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x13\x12\x08/v1/feedZ\x07\x12\x05/feed\x12\x85\x01\n\x0b\x45xplainPost\x12$.feed.timeline.v1.ExplainPostRequest\x1a%.feed.timeline.v1.ExplainPostResponse\")\xa8\xbb\x18\x01\x82\xd3\xe4\x93\x02\x1f\x12\x10/v1/feed:explainb\x0b\x65xplanation\x12]\n\nHideAuthor\x12#.feed.timeline.v1.HideAuthorRequest\x1a$.feed.timeline.v1.HideAuthorResponse\"\x04\xb0\xbb\x18\x01\x12o\n\x10MarkPulledAuthor\x12).feed.timeline.v1.MarkPulledAuthorRequest\x1a*.feed.timeline.v1.MarkPulledAuthorResponse\"\x04\xb0\xbb\x18\x01\x12`\n\x0bPushEntries\x12$.feed.timeline.v1.PushEntriesRequest\x1a%.feed.timeline.v1.PushEntriesResponse\"\x04\xb0\xbb\x18\x01\x12r\n\x11PushAuthorEntries\x12*.feed.timeline.v1.PushAuthorEntriesRequest\x1a+.feed.timeline.v1.PushAuthorEntriesResponse\"\x04\xb0\xbb\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -56,8 +56,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUSHENTRIESREQUEST'].fields_by_name['entry']._serialized_options = b'\242\273\030\002\010\001'
   _globals['_PUSHENTRIESREQUEST'].fields_by_name['user_ids']._loaded_options = None
   _globals['_PUSHENTRIESREQUEST'].fields_by_name['user_ids']._serialized_options = b'\242\273\030\0030\220N'
-  _globals['_PUSHAUTHORENTRYREQUEST'].fields_by_name['entry']._loaded_options = None
-  _globals['_PUSHAUTHORENTRYREQUEST'].fields_by_name['entry']._serialized_options = b'\242\273\030\002\010\001'
+  _globals['_PUSHAUTHORENTRIESREQUEST'].fields_by_name['entries']._loaded_options = None
+  _globals['_PUSHAUTHORENTRIESREQUEST'].fields_by_name['entries']._serialized_options = b'\242\273\030\005\010\0010\350\007'
   _globals['_TIMELINESERVICE'].methods_by_name['GetHomeTimeline']._loaded_options = None
   _globals['_TIMELINESERVICE'].methods_by_name['GetHomeTimeline']._serialized_options = b'\250\273\030\001\202\323\344\223\002\023\022\010/v1/feedZ\007\022\005/feed'
   _globals['_TIMELINESERVICE'].methods_by_name['ExplainPost']._loaded_options = None
@@ -68,8 +68,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TIMELINESERVICE'].methods_by_name['MarkPulledAuthor']._serialized_options = b'\260\273\030\001'
   _globals['_TIMELINESERVICE'].methods_by_name['PushEntries']._loaded_options = None
   _globals['_TIMELINESERVICE'].methods_by_name['PushEntries']._serialized_options = b'\260\273\030\001'
-  _globals['_TIMELINESERVICE'].methods_by_name['PushAuthorEntry']._loaded_options = None
-  _globals['_TIMELINESERVICE'].methods_by_name['PushAuthorEntry']._serialized_options = b'\260\273\030\001'
+  _globals['_TIMELINESERVICE'].methods_by_name['PushAuthorEntries']._loaded_options = None
+  _globals['_TIMELINESERVICE'].methods_by_name['PushAuthorEntries']._serialized_options = b'\260\273\030\001'
   _globals['_GETHOMETIMELINEREQUEST']._serialized_start=152
   _globals['_GETHOMETIMELINEREQUEST']._serialized_end=323
   _globals['_GETHOMETIMELINERESPONSE']._serialized_start=325
@@ -90,10 +90,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUSHENTRIESREQUEST']._serialized_end=934
   _globals['_PUSHENTRIESRESPONSE']._serialized_start=936
   _globals['_PUSHENTRIESRESPONSE']._serialized_end=982
-  _globals['_PUSHAUTHORENTRYREQUEST']._serialized_start=984
-  _globals['_PUSHAUTHORENTRYREQUEST']._serialized_end=1056
-  _globals['_PUSHAUTHORENTRYRESPONSE']._serialized_start=1058
-  _globals['_PUSHAUTHORENTRYRESPONSE']._serialized_end=1083
-  _globals['_TIMELINESERVICE']._serialized_start=1086
-  _globals['_TIMELINESERVICE']._serialized_end=1791
+  _globals['_PUSHAUTHORENTRIESREQUEST']._serialized_start=984
+  _globals['_PUSHAUTHORENTRIESREQUEST']._serialized_end=1063
+  _globals['_PUSHAUTHORENTRIESRESPONSE']._serialized_start=1065
+  _globals['_PUSHAUTHORENTRIESRESPONSE']._serialized_end=1111
+  _globals['_TIMELINESERVICE']._serialized_start=1114
+  _globals['_TIMELINESERVICE']._serialized_end=1825
 # @@protoc_insertion_point(module_scope)

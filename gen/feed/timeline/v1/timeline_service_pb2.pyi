@@ -293,42 +293,49 @@ class PushEntriesResponse(_message.Message):
 Global___PushEntriesResponse: _TypeAlias = PushEntriesResponse  # noqa: Y015
 
 @_typing.final
-class PushAuthorEntryRequest(_message.Message):
+class PushAuthorEntriesRequest(_message.Message):
     """Asks to note an author's new post."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ENTRY_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def entry(self) -> _timeline_pb2.Entry:
-        """What to note."""
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[_timeline_pb2.Entry]:
+        """What to note: 1 to 1,000, of any authors."""
 
     def __init__(
         self,
         *,
-        entry: _timeline_pb2.Entry | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___PushAuthorEntryRequest: _TypeAlias = PushAuthorEntryRequest  # noqa: Y015
-
-@_typing.final
-class PushAuthorEntryResponse(_message.Message):
-    """The author's post is noted."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
+        entries: _abc.Iterable[_timeline_pb2.Entry] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___PushAuthorEntryResponse: _TypeAlias = PushAuthorEntryResponse  # noqa: Y015
+Global___PushAuthorEntriesRequest: _TypeAlias = PushAuthorEntriesRequest  # noqa: Y015
+
+@_typing.final
+class PushAuthorEntriesResponse(_message.Message):
+    """The entries are noted, but for some."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOT_NOTED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def not_noted(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Places, counted from 0, of entries that could not be noted now: a part of the store is away. They are to be sent again."""
+
+    def __init__(
+        self,
+        *,
+        not_noted: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["not_noted", b"not_noted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PushAuthorEntriesResponse: _TypeAlias = PushAuthorEntriesResponse  # noqa: Y015

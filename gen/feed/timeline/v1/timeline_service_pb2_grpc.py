@@ -60,10 +60,10 @@ class TimelineServiceStub:
                 request_serializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushEntriesRequest.SerializeToString,
                 response_deserializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushEntriesResponse.FromString,
                 _registered_method=True)
-        self.PushAuthorEntry = channel.unary_unary(
-                '/feed.timeline.v1.TimelineService/PushAuthorEntry',
-                request_serializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushAuthorEntryRequest.SerializeToString,
-                response_deserializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushAuthorEntryResponse.FromString,
+        self.PushAuthorEntries = channel.unary_unary(
+                '/feed.timeline.v1.TimelineService/PushAuthorEntries',
+                request_serializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushAuthorEntriesRequest.SerializeToString,
+                response_deserializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushAuthorEntriesResponse.FromString,
                 _registered_method=True)
 
 
@@ -115,8 +115,8 @@ class TimelineServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def PushAuthorEntry(self, request, context):
-        """Puts an entry into its author's own recent posts and own home timeline. It comes before the entry is pushed to followers.
+    def PushAuthorEntries(self, request, context):
+        """Puts entries into their authors' own recent posts and own home timelines. It comes before an entry is pushed to followers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,10 +150,10 @@ def add_TimelineServiceServicer_to_server(servicer, server):
                     request_deserializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushEntriesRequest.FromString,
                     response_serializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushEntriesResponse.SerializeToString,
             ),
-            'PushAuthorEntry': grpc.unary_unary_rpc_method_handler(
-                    servicer.PushAuthorEntry,
-                    request_deserializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushAuthorEntryRequest.FromString,
-                    response_serializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushAuthorEntryResponse.SerializeToString,
+            'PushAuthorEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.PushAuthorEntries,
+                    request_deserializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushAuthorEntriesRequest.FromString,
+                    response_serializer=feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushAuthorEntriesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -303,7 +303,7 @@ class TimelineService:
             _registered_method=True)
 
     @staticmethod
-    def PushAuthorEntry(request,
+    def PushAuthorEntries(request,
             target,
             options=(),
             channel_credentials=None,
@@ -316,9 +316,9 @@ class TimelineService:
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/feed.timeline.v1.TimelineService/PushAuthorEntry',
-            feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushAuthorEntryRequest.SerializeToString,
-            feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushAuthorEntryResponse.FromString,
+            '/feed.timeline.v1.TimelineService/PushAuthorEntries',
+            feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushAuthorEntriesRequest.SerializeToString,
+            feed_dot_timeline_dot_v1_dot_timeline__service__pb2.PushAuthorEntriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

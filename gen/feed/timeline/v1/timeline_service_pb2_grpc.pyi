@@ -57,8 +57,8 @@ class TimelineServiceStub:
     """Puts one entry into many users' home timelines: in order, once however often it is called, and only where a timeline exists (a
     missing one is rebuilt by its next read).
     """
-    PushAuthorEntry: _grpc.UnaryUnaryMultiCallable[_timeline_service_pb2.PushAuthorEntryRequest, _timeline_service_pb2.PushAuthorEntryResponse]
-    """Puts an entry into its author's own recent posts and own home timeline. It comes before the entry is pushed to followers."""
+    PushAuthorEntries: _grpc.UnaryUnaryMultiCallable[_timeline_service_pb2.PushAuthorEntriesRequest, _timeline_service_pb2.PushAuthorEntriesResponse]
+    """Puts entries into their authors' own recent posts and own home timelines. It comes before an entry is pushed to followers."""
 
 @_typing.type_check_only
 class TimelineServiceAsyncStub(TimelineServiceStub):
@@ -89,8 +89,8 @@ class TimelineServiceAsyncStub(TimelineServiceStub):
     """Puts one entry into many users' home timelines: in order, once however often it is called, and only where a timeline exists (a
     missing one is rebuilt by its next read).
     """
-    PushAuthorEntry: _aio.UnaryUnaryMultiCallable[_timeline_service_pb2.PushAuthorEntryRequest, _timeline_service_pb2.PushAuthorEntryResponse]  # type: ignore[assignment]
-    """Puts an entry into its author's own recent posts and own home timeline. It comes before the entry is pushed to followers."""
+    PushAuthorEntries: _aio.UnaryUnaryMultiCallable[_timeline_service_pb2.PushAuthorEntriesRequest, _timeline_service_pb2.PushAuthorEntriesResponse]  # type: ignore[assignment]
+    """Puts entries into their authors' own recent posts and own home timelines. It comes before an entry is pushed to followers."""
 
 class TimelineServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps home timelines and reads them."""
@@ -150,11 +150,11 @@ class TimelineServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
-    def PushAuthorEntry(
+    def PushAuthorEntries(
         self,
-        request: _timeline_service_pb2.PushAuthorEntryRequest,
+        request: _timeline_service_pb2.PushAuthorEntriesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_timeline_service_pb2.PushAuthorEntryResponse, _abc.Awaitable[_timeline_service_pb2.PushAuthorEntryResponse]]:
-        """Puts an entry into its author's own recent posts and own home timeline. It comes before the entry is pushed to followers."""
+    ) -> _typing.Union[_timeline_service_pb2.PushAuthorEntriesResponse, _abc.Awaitable[_timeline_service_pb2.PushAuthorEntriesResponse]]:
+        """Puts entries into their authors' own recent posts and own home timelines. It comes before an entry is pushed to followers."""
 
 def add_TimelineServiceServicer_to_server(servicer: TimelineServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
