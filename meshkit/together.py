@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -59,7 +60,7 @@ class Together(Generic[K, V]):
         # Not the first caller's own task: others must not suffer when that one gives up.
         task = asyncio.create_task(self._answer(group))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._ended, group))
         return group
 
     async def _answer(self, group: _Group[K, V]) -> None:
@@ -67,13 +68,15 @@ class Together(Generic[K, V]):
             async with self._turn:
                 self._seal(group)
                 group.answers.set_result(await self._call(group.keys))
-        except asyncio.CancelledError:
-            _fail(group, UnavailableError("it was closed meanwhile", reason="CLOSED"))
-            raise
         except Exception as error:  # noqa: BLE001  # whatever it is, those who wait get it
             _fail(group, error)
         finally:
             self._seal(group)
+
+    def _ended(self, group: _Group[K, V], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not group.answers.done():  # it was cancelled, perhaps before it began
+            _fail(group, UnavailableError("it was closed meanwhile", reason="CLOSED"))
 
     def _seal(self, group: _Group[K, V]) -> None:
         """Take no more members."""
