@@ -12,7 +12,7 @@ from bench.redis_load import Appends, SortedSets
 
 # Full timelines, of followers who together need 300 MB.
 _FOLLOWERS, _ENTRIES = 20_000, 800
-_AUTHORS = 5
+_AUTHORS = 10
 # A million full ones would need 13 GB.
 _MILLION, _FEW_ENTRIES = 1_000_000, 32
 # More than a chunk has, so that there is a job, which tells when it is done.

@@ -21,7 +21,8 @@ from meshkit.topics import POST_CREATED
 from timeline_svc.packed import Window, tail_bytes
 from timeline_svc.redis_store import home_key
 
-_POLL_S = 0.005
+# Each look costs the one who is asked as much as ten deliveries.
+_POLL_S = 0.02
 _DONE_S = 120.0
 
 

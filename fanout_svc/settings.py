@@ -20,7 +20,7 @@ class FanoutSettings(MeshSettings):
     post_address: Address = "127.0.0.1:50052"
     timeline_address: Address = "127.0.0.1:50053"
     chunk_size: int = Field(default=5_000, ge=1, le=1_000_000, description="followers a chunk, about")
-    batch_size: int = Field(default=1_000, ge=1, le=10_000, description="followers a call")
+    batch_size: int = Field(default=2_500, ge=1, le=10_000, description="followers a call")
     planners: int = Field(default=32, ge=1, description="posts planned at once, those with one chunk delivered as well")
     workers: int = Field(default=16, ge=1, description="chunks delivered at once, of jobs with up to 20")
     bulk_workers: int = Field(default=2, ge=1, description="chunks delivered at once, of jobs with more than 20")

@@ -8,11 +8,13 @@
   and a block demands that the ties both ways are as it saw and cut them.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 from graph_svc.domain import FollowerPosition, Tie
 from meshkit.ids import id_bytes
-from meshkit.table.port import Key
+from meshkit.table.port import Key, Row
 
 _TRUE = b"\xc3"
 
@@ -60,13 +62,13 @@ def encode_tie(tie: Tie) -> bytes:
     return msgspec.msgpack.encode(_TieRow(tie.follow_id, tie.request_id, tie.muted, tie.version))
 
 
-def feeds(value: bytes) -> bool:
-    """Tell whether an author's posts belong in the feed of a follower, of whom the edge is listed with this tie.
+def fed(rows: Iterable[Row]) -> list[bytes]:
+    """Give the sort keys of those of an author's listed edges whose followers' feeds have the author's posts.
 
-    It is asked for every follower whenever an author posts, so that nothing is decoded in vain: a follower has no more to tell than
-    to have muted the author, and that is the only place for msgpack's `true`, a byte that numbers have now and then.
+    It is asked for every follower whenever an author posts, so that nothing is decoded in vain: all that keeps the posts out is
+    that the follower muted the author, and that is the only place for msgpack's `true`, a byte that numbers have now and then.
     """
-    return _TRUE not in value or decode_tie(value).in_feed
+    return [sort for sort, value in rows if _TRUE not in value or decode_tie(value).in_feed]
 
 
 def decode_tie(value: bytes) -> Tie:

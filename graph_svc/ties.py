@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from graph_svc.domain import FollowerPosition, FollowerRange, Relation, Tie
 from graph_svc.revision import Seen
-from graph_svc.tie_rows import block_key, decode_tie, feeds, tie_key
+from graph_svc.tie_rows import block_key, decode_tie, fed, tie_key
 from graph_svc.user_rows import follower_shard, private_key
 from meshkit.ids import MAX_ID, id_bytes, id_from
 from meshkit.table.port import AtVersion, Existence, Item, Key, Table
@@ -56,7 +56,7 @@ class TieRepository:
         size = limit
         while True:
             rows = await self._table.rows(b"followers/" + id_bytes(author_id), start=start, end=end, limit=size)
-            found += [sort for sort, value in rows if feeds(value)]
+            found += fed(rows)
             if len(found) >= limit or len(rows) < size:
                 return found[:limit]
             start, size = rows[-1][0] + b"\0", _STEP
