@@ -14,7 +14,7 @@ from bench.figure import Figure, Goal
 from bench.h2load import call
 from bench.read import METHOD
 from meshkit.ids import IdGenerator
-from timeline_svc.redis_store import HOME_CAP, home_key
+from timeline_svc.redis_store import HOME_CAP, home_key, sources_key
 
 _AUTHORS = 300
 _WORKER = 1_001
@@ -40,7 +40,7 @@ async def entries(bench: Bench) -> AsyncIterator[Figure]:
 
 
 async def _packed(bench: Bench, redis: Redis, posts: Mapping[int, int]) -> int:
-    """Make a timeline by a read, push into it, and give its size."""
+    """Make a timeline by a read, push into it, and give its size, with what stands beside it."""
     (viewer,) = await bench.crowd.people(1)
     address = bench.rig.addresses["timeline"]
     await call(address, METHOD, b"", bench.rig.as_user(viewer))
@@ -54,7 +54,7 @@ async def _packed(bench: Bench, redis: Redis, posts: Mapping[int, int]) -> int:
             )
             if pushed.delivered_count != 1:
                 raise ValueError("the timeline did not take what was pushed")
-    return await _size(redis, home_key(viewer))
+    return await _size(redis, home_key(viewer)) + await _size(redis, sources_key(viewer))
 
 
 async def _sorted_set(redis: Redis, members: Mapping[str, int]) -> int:
