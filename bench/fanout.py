@@ -24,9 +24,7 @@ _APPENDS = 500_000
 async def rate(bench: Bench) -> AsyncIterator[Figure]:
     """Measure how many timelines a second one worker reaches, against bare appends."""
     followers = bench.size(_FOLLOWERS, _FEWEST)
-    appends = Appends(bench.rig.redis_url, followers)
-    await appends.prepare()
-    async with _deliveries(bench, followers) as deliveries:
+    async with Appends.of(bench.rig.redis_url, followers) as appends, _deliveries(bench, followers) as deliveries:
         values, references = await alternating(bench.rounds, deliveries, lambda: appends.rate(bench.size(_APPENDS, 50_000)))
     yield Figure("fanout.rate", "deliveries/s", Goal.ratio_at_least(0.25), values, references)
 
@@ -34,9 +32,8 @@ async def rate(bench: Bench) -> AsyncIterator[Figure]:
 async def sorted_set(bench: Bench) -> AsyncIterator[Figure]:
     """Measure the same against sorted sets that a Python program writes to, with a trim."""
     followers = bench.size(_FOLLOWERS, _FEWEST)
-    async with _deliveries(bench, followers) as deliveries:
-        sets = SortedSets(bench.rig.redis_url, range(bench.size(_SORTED_SETS, 400)), entries=_ENTRIES)
-        await sets.prepare()
+    sorted_sets = SortedSets.of(bench.rig.redis_url, range(bench.size(_SORTED_SETS, 400)), entries=_ENTRIES)
+    async with _deliveries(bench, followers) as deliveries, sorted_sets as sets:
 
         async def reference() -> float:
             began = time.perf_counter()
@@ -50,9 +47,8 @@ async def sorted_set(bench: Bench) -> AsyncIterator[Figure]:
 async def million(bench: Bench) -> AsyncIterator[Figure]:
     """Measure how long a post takes to everybody, with two workers; the reference is how long as many bare appends take."""
     followers = bench.size(_MILLION, _FEWEST)
-    appends = Appends(bench.rig.redis_url, followers)
-    await appends.prepare()
     async with (
+        Appends.of(bench.rig.redis_url, followers) as appends,
         bench.rig.another("fanout"),
         Audience.of(bench, followers, entries=_FEW_ENTRIES) as audience,
         Pushing.of(bench) as pushing,

@@ -3,7 +3,9 @@
 import asyncio
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Self
 from urllib.parse import unquote
 
 from redis import Redis
@@ -26,9 +28,14 @@ class Appends:
         self._url = url
         self._keys = keys
 
-    async def prepare(self) -> None:
-        """Make the keys, each with one entry."""
-        await asyncio.to_thread(self._fill)
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, url: str, keys: int) -> AsyncIterator[Self]:
+        """Make the keys, each with one entry, and remove them at the end."""
+        names = [f"raw:{key:012d}" for key in range(keys)]
+        await asyncio.to_thread(_fill, url, names)
+        yield cls(url, keys)
+        await asyncio.to_thread(_remove, url, names)
 
     async def rate(self, count: int) -> float:
         """Append so many times, and give how often a second. Raises ChildError when that cannot be."""
@@ -44,11 +51,6 @@ class Appends:
             raise ChildError(f"redis-benchmark did not report: {output.decode()}")
         return float(rates[-1])
 
-    def _fill(self) -> None:
-        with Redis.from_url(self._url) as redis:
-            for start in range(0, self._keys, _KEYS_A_COMMAND):
-                redis.mset({f"raw:{key:012d}": b"x" * ENTRY_BYTES for key in range(start, start + _KEYS_A_COMMAND)})
-
 
 class SortedSets:
     """A sorted set for each follower, as feeds are usually kept in Redis."""
@@ -59,9 +61,14 @@ class SortedSets:
         self._entries = entries
         self._newest = entries
 
-    async def prepare(self) -> None:
-        """Make the sets."""
-        await asyncio.to_thread(self._fill)
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, url: str, followers: Sequence[int], *, entries: int) -> AsyncIterator[Self]:
+        """Make the sets, each with so many entries, and remove them at the end."""
+        sets = cls(url, followers, entries=entries)
+        await asyncio.to_thread(sets._fill)
+        yield sets
+        await asyncio.to_thread(_remove, url, sets._keys)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -86,3 +93,15 @@ class SortedSets:
                     pipeline.zadd(key, member)
                     pipeline.zremrangebyrank(key, 0, -1 - HOME_CAP)
                 pipeline.execute()
+
+
+def _fill(url: str, keys: Sequence[str]) -> None:
+    with Redis.from_url(url) as redis:
+        for start in range(0, len(keys), _KEYS_A_COMMAND):
+            redis.mset(dict.fromkeys(keys[start : start + _KEYS_A_COMMAND], b"x" * ENTRY_BYTES))
+
+
+def _remove(url: str, keys: Sequence[str]) -> None:
+    with Redis.from_url(url) as redis:
+        for start in range(0, len(keys), _KEYS_A_COMMAND):
+            redis.unlink(*keys[start : start + _KEYS_A_COMMAND])
