@@ -1,7 +1,7 @@
 """Queues the chunks of jobs, in two lanes: smaller jobs never wait for large ones."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import structlog
@@ -16,6 +16,7 @@ from meshkit.queue.port import DeadLetteredError, UnroutableError
 _JOBS_AT_ONCE = 8  # of a lane
 _CHUNKS_AT_ONCE = 16  # of a job
 
+Failed = Callable[[int], object]
 _log = structlog.get_logger(__name__)
 
 
@@ -32,23 +33,29 @@ class Sender:
         self._chunks = chunks
         self._small: asyncio.Queue[Job] = asyncio.Queue(waiting)
         self._large: asyncio.Queue[Job] = asyncio.Queue(waiting)
-        self._under_way: set[int] = set()
+        self._under_way: dict[int, Failed | None] = {}
 
     @property
     def under_way(self) -> frozenset[int]:
         """The ids of the jobs that wait here or are being sent."""
         return frozenset(self._under_way)
 
-    def take(self, job: Job) -> None:
-        """Have those of a job's chunks queued that are not done, unless that is under way."""
+    def take(self, job: Job, failed: Failed | None = None) -> None:
+        """Have those of a job's chunks queued that are not done, unless that is under way.
+
+        `failed` gets the job's id if the queue does not take all of them, or there is no room here. A chunk that is given up was
+        taken.
+        """
         lane = self._large if is_bulk(job.chunk_count) else self._small
-        if job.finished_ms or job.job_id in self._under_way:
+        if job.finished_ms:
             return
-        if lane.full():
-            _log.warning("job waits for the sweeper", job_id=job.job_id)
-            return
-        self._under_way.add(job.job_id)
-        lane.put_nowait(job)
+        if job.job_id not in self._under_way:
+            if lane.full():
+                _log.warning("job waits for the sweeper", job_id=job.job_id)
+                _tell(failed, job)
+                return
+            lane.put_nowait(job)
+        self._under_way[job.job_id] = failed or self._under_way.get(job.job_id)
 
     async def run(self) -> NoReturn:
         """Queue chunks until cancelled."""
@@ -63,10 +70,13 @@ class Sender:
             job = await lane.get()
             try:
                 await self._send(job)
-            except (UnavailableError, OverloadedError, UnroutableError, DeadLetteredError) as error:
+            except DeadLetteredError as error:
                 _log.warning("job not done", job_id=job.job_id, error=repr(error))
+            except (UnavailableError, OverloadedError, UnroutableError) as error:
+                _log.warning("job not done", job_id=job.job_id, error=repr(error))
+                _tell(self._under_way[job.job_id], job)
             finally:
-                self._under_way.discard(job.job_id)
+                del self._under_way[job.job_id]
 
     async def _send(self, job: Job) -> None:
         """Queue what is not done; where all is done, and only the note of it is missing, note the end."""
@@ -86,6 +96,12 @@ class Sender:
                 await self._chunks.send(chunk)
 
         results = await asyncio.gather(*map(send, chunks), return_exceptions=True)
-        for failure in results:
-            if failure is not None:
-                raise failure
+        failures = [result for result in results if result is not None]
+        if failures:
+            # What the queue did not take comes first: it decides when the job is sent again.
+            raise min(failures, key=lambda failure: isinstance(failure, DeadLetteredError))
+
+
+def _tell(failed: Failed | None, job: Job) -> None:
+    if failed:
+        failed(job.job_id)

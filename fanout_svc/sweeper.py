@@ -55,8 +55,8 @@ class Sweeper:
         """Have those of the next hundred running jobs sent again that are due, and tell how many were.
 
         A job is due when it is late, and then whenever it got twice as old, or `pause_seconds` older: its chunks are most likely
-        still on their way, and copies would only make that way longer. Each sweep goes on where the one before ended: jobs that
-        never get done do not keep the others from their turn.
+        still on their way, and copies would only make that way longer. If they could not be queued, it is due with the next
+        sweep. Each sweep goes on where the one before ended: jobs that never get done do not keep the others from their turn.
         """
         ids = await self._jobs.running(after=self._after, limit=_JOBS_A_SWEEP)
         due = self._due(await self._jobs.get_many(ids), now_ms())
@@ -64,8 +64,11 @@ class Sweeper:
         if due:
             _log.info("sending late jobs again", count=len(due))
         for job in due:
-            self._sender.take(job)
+            self._sender.take(job, self._failed)
         return len(due)
+
+    def _failed(self, job_id: int) -> None:
+        self._due_ms.pop(job_id, None)
 
     def _due(self, jobs: Sequence[Job], now: int) -> list[Job]:
         due = [job for job in jobs if self._due_ms.get(job.job_id, job.created_ms + self._late_ms) < now]

@@ -157,6 +157,18 @@ class Lost:
         self.chunks.append(chunk)
 
 
+class Away(Lost):
+    """A queue of chunks that is away until told otherwise."""
+
+    away = True
+
+    async def send(self, chunk: Chunk) -> None:
+        """Take a chunk, unless it is away."""
+        if self.away:
+            raise UnavailableError("the queue is away", reason="AWAY")
+        await super().send(chunk)
+
+
 class Failing:
     """A queue of chunks that fails when told to. It implements the port Chunks."""
 

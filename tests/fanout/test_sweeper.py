@@ -10,12 +10,13 @@ import pytest
 from fanout_svc import sweeper as sweeping
 from fanout_svc.ending import Ending
 from fanout_svc.jobs import JobRepository
+from fanout_svc.sending import Sender
 from fanout_svc.service import Worker
 from meshkit.clock import now_ms
 from meshkit.errors import UnavailableError
 from meshkit.lifecycle import background
 from tests.fanout.conftest import AUTHOR, Fanout, ended, running_ids, until
-from tests.fanout.ports import Failing, Lost
+from tests.fanout.ports import Away, Failing, Lost
 from tests.fanout.tables import Crashing
 
 
@@ -142,6 +143,62 @@ async def test_the_longer_a_job_waits_the_seldomer_it_is_sent(fanout: Fanout, mo
     assert 10 <= sent[0] <= 12
     assert len(sent) == 5
     assert all(min(age, 60) <= later - age <= min(age, 60) + 2 for age, later in pairwise(sent))
+
+
+async def test_what_was_not_queued_is_sent_with_the_next_sweep(fanout: Fanout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the broker was away, a job whose chunks it did not take is sent with the first sweep after that, not later."""
+    broker = Away()
+    sender = fanout.sender_to(broker)
+    sweeper = fanout.sweeper_of(sender, pause_seconds=600)
+    start = now_ms()
+    await fanout.crash(fanout.post(AUTHOR, 30), AUTHOR, ago=0)
+    took = []
+    async with background(sender.run()):
+        for second in range(0, 500, 5):
+            monkeypatch.setattr(sweeping, "now_ms", lambda now=start + second * 1000: now)
+            broker.away = second < 180
+            await sweeper.sweep()
+            await until(lambda: not sender.under_way)
+            took.extend([second] * len(broker.chunks))
+            broker.chunks.clear()
+    assert took == [180, 180, 180, 365, 365, 365]
+
+
+async def test_a_job_that_fails_under_the_sweeper_is_sent_with_the_next_sweep(fanout: Fanout) -> None:
+    """A job that turns late while it is being sent, and then is not queued, does not wait as if it had been."""
+    post_id = fanout.post(AUTHOR, 30)
+    await fanout.crash(post_id, AUTHOR)
+    failing = Failing()
+    sender = fanout.sender_to(failing)
+    sweeper = fanout.sweeper_of(sender, pause_seconds=600)
+    async with background(sender.run()):
+        for job in await fanout.jobs.get_many([post_id]):
+            sender.take(job)
+        await failing.asked.wait()
+        assert await sweeper.sweep() == 1
+        failing.fail.set()
+        await until(lambda: not sender.under_way)
+        assert await sweeper.sweep() == 1
+
+
+async def test_a_job_without_room_is_sent_with_the_next_sweep(fanout: Fanout) -> None:
+    """A job that its lane has no room for does not wait as if it had been queued."""
+    for author in range(1, 4):
+        await fanout.crash(fanout.post(author, 11), author)
+    sweeper = fanout.sweeper_of(Sender(fanout.jobs, fanout.ending, Lost(), waiting=2), pause_seconds=600)
+    assert [await sweeper.sweep() for _ in range(3)] == [3, 1, 1]
+
+
+async def test_a_poisoned_job_is_sent_ever_more_seldom(fanout: Fanout) -> None:
+    """A job that was queued, and of which a chunk was given up, is not sent with each sweep."""
+    await fanout.crash(fanout.post(AUTHOR, 30), AUTHOR)
+    fanout.timelines.poison.add(AUTHOR)
+    sweeper = fanout.sweeper_of(fanout.sender, pause_seconds=600)
+    async with fanout.working():
+        assert await sweeper.sweep() == 1
+        await until(lambda: not fanout.sender.under_way)
+        assert await fanout.queue.dead_letters("fanout.chunks")
+        assert await sweeper.sweep() == 0
 
 
 async def test_one_process_at_a_time_sweeps(fanout: Fanout) -> None:
