@@ -10,19 +10,19 @@ from typing import Self
 
 import grpc
 from feed.event.v1 import event_pb2
-from feed.fanout.v1 import fanout_service_pb2, fanout_service_pb2_grpc, job_pb2
 from feed.post.v1 import delivery_pb2, delivery_service_pb2, delivery_service_pb2_grpc
 from redis.asyncio import Redis
 
 from bench.bench import Bench
-from meshkit.engines import open_queue
+from fanout_svc.domain import Job
+from fanout_svc.jobs import JobRepository
+from meshkit.engines import open_queue, open_table
 from meshkit.queue.port import Queue
 from meshkit.topics import POST_CREATED
 from timeline_svc.packed import Window, tail_bytes
 from timeline_svc.redis_store import home_key
 
-# Each look costs the one who is asked as much as ten deliveries.
-_POLL_S = 0.02
+_POLL_S = 0.01
 _DONE_S = 120.0
 
 
@@ -33,7 +33,7 @@ class Pushing:
     bench: Bench
     queue: Queue
     redis: Redis
-    jobs: fanout_service_pb2_grpc.FanoutServiceAsyncStub
+    jobs: JobRepository
     deliveries: delivery_service_pb2_grpc.DeliveryServiceAsyncStub
 
     @classmethod
@@ -44,11 +44,10 @@ class Pushing:
         async with (
             open_queue(rig.queue_url) as queue,
             Redis.from_url(rig.redis_url) as redis,
-            grpc.aio.insecure_channel(rig.addresses["fanout"]) as fanout,
+            open_table(rig.table("fanout")) as table,  # asking the service would take what it needs for its work
             grpc.aio.insecure_channel(rig.addresses["post"]) as post,
         ):
-            jobs = fanout_service_pb2_grpc.FanoutServiceStub(fanout)
-            yield cls(bench, queue, redis, jobs, delivery_service_pb2_grpc.DeliveryServiceStub(post))
+            yield cls(bench, queue, redis, JobRepository(table), delivery_service_pb2_grpc.DeliveryServiceStub(post))
 
     async def force(self, authors: Iterable[int]) -> None:
         """Have authors pushed, however many follow them."""
@@ -90,16 +89,11 @@ class Pushing:
         created = event_pb2.PostCreated(post_id=post, author_id=author, delivery=delivery_pb2.DELIVERY_PUSH)
         await self.queue.publish(POST_CREATED, event_pb2.Event(post_created=created).SerializeToString())
 
-    async def _job(self, post: int) -> job_pb2.Job:
+    async def _job(self, post: int) -> Job:
         while True:
-            try:
-                job = (await self.jobs.GetJob(fanout_service_pb2.GetJobRequest(job_id=post), metadata=self._metadata())).job
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.NOT_FOUND:  # not planned yet
-                    raise
-            else:
-                if job.state == job_pb2.JOB_STATE_DONE:
-                    return job
+            job = await self.jobs.get(post)
+            if job and job.finished_ms:
+                return job
             await asyncio.sleep(_POLL_S)
 
     def _metadata(self) -> tuple[tuple[str, str], ...]:
