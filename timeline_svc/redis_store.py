@@ -27,6 +27,8 @@ READ_SECONDS = 0.25
 CHANGE_SECONDS = 2.0
 INACTIVE_DAYS = 30
 _AUTHOR_SECONDS = 7 * 86_400
+# A timeline that was begun so long ago, and is not ready, nobody makes any more.
+_ABANDONED_MS = 600_000
 _SEGMENT_SECONDS = 120
 _KEYS_PER_SCRIPT = 500
 _SOURCES = "sources:"
@@ -116,7 +118,9 @@ class RedisTimelineStore:
 
     async def begin_home(self, user_id: int) -> bytes:
         """Make an empty home timeline that takes pushes and is not ready, if there is none; give its generation."""
-        arguments = (new_timeline(), self._home_seconds, head(first_id_at(now_ms())))
+        now = now_ms()
+        since = id_bytes(first_id_at(now - _ABANDONED_MS))
+        arguments = (new_timeline(), self._home_seconds, head(first_id_at(now)), since)
         begin = self._begin.call((home_key(user_id), sources_key(user_id)), arguments)
         (generation,) = _all(await self._change([begin]))
         return bytes(generation)

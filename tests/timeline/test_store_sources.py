@@ -158,15 +158,17 @@ async def test_marks_keep_the_latest_turn(store: RedisTimelineStore, user: int) 
     assert await marks_of(store, user) == {9: 4}
 
 
-async def test_only_who_is_in_the_feed_stays_marked(store: RedisTimelineStore, user: int) -> None:
-    """An author who leaves loses the mark, one who comes with a turn gets one, and a rebuild marks nobody who is hidden."""
+async def test_marks_stay_until_what_hides_their_author_is_forgotten(store: RedisTimelineStore, user: int) -> None:
+    """An author who leaves keeps the mark as long as the note, which hides both; one who comes with a turn gets it."""
     await ready(store, user)
     await store.mark_pulled(AUTHOR, 1, [user])
     await store.note_source(user, AUTHOR, 100, came=False)
-    assert await marks_of(store, user) == {}
-    await complete_marked(store, user, {AUTHOR: 1, OTHER: 2})
+    await complete_marked(store, user, {OTHER: 2})
+    home = await store.read_home(user, None)
+    assert (home.sources.marks, home.sources.hidden) == ({AUTHOR: 1, OTHER: 2}, frozenset({AUTHOR}))
+    await store.settle(user, 101)
     assert await marks_of(store, user) == {OTHER: 2}
-    await store.note_source(user, AUTHOR, 101, came=True, turn=3)
+    await store.note_source(user, AUTHOR, 102, came=True, turn=3)
     assert await marks_of(store, user) == {AUTHOR: 3, OTHER: 2}
 
 

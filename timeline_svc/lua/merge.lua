@@ -15,9 +15,7 @@ if ready and KEYS[2] and not record then
   return 0
 end
 if record then
-  for position = 1, #ARGV[5], MARK do
-    record = marked(record, string.sub(ARGV[5], position, position + 7), string.sub(ARGV[5], position + 8, position + MARK - 1))
-  end
+  record = all_marked(record, ARGV[5])
   for position = 1, #ARGV[6], 17 do
     local author, version = string.sub(ARGV[6], position, position + 7), string.sub(ARGV[6], position + 8, position + 15)
     note(KEYS[2], author, version, string.sub(ARGV[6], position + 16, position + 16))
@@ -45,11 +43,9 @@ local function merged(few, many)
   return table.concat(runs)
 end
 
-local hidden = KEYS[2] and source_changes(KEYS[2]) or {}
+-- While a timeline is made nothing is taken out of it: an author who is hidden now may turn out to be back.
+local hidden = KEYS[2] and (ready or timeline.state == READY) and source_changes(KEYS[2]) or {}
 if record then
-  for author in pairs(hidden) do
-    record = unmarked(record, author)
-  end
   redis.call('HSET', KEYS[2], RECORD, record)
 end
 write(KEYS[1], filter(merged(live, pulled), hidden, floor), ready and READY or timeline.state, timeline.generation, floor, cap)

@@ -1,7 +1,7 @@
 -- What the scripts share: reading and writing packed timelines (the format stands in packed.py), and what stands beside them.
 -- Ids are compared as two 32-bit halves: Lua's numbers hold 53 bits, and its string comparison depends on the server's locale.
 local PART, SLACK, FORMAT, REBUILDING, READY = 16, 16, 1, 0, 1
-local RECORD, HEAD, MARK = 'record', 15, 12
+local RECORD, BEGAN, HEAD, MARK = 'record', 8, 15, 12
 local EMPTY = string.rep('\0', PART)
 local TRAILER = '>BBBc3I2I4I4'
 
@@ -117,12 +117,11 @@ end
 
 -- Where an author's mark begins in a record; nil when there is none.
 local function mark_of(record, author)
-  for position = HEAD + 1, #record, MARK do
-    if string.sub(record, position, position + 7) == author then
-      return position
-    end
+  local position = string.find(record, author, HEAD + 1, true)
+  while position and (position - HEAD - 1) % MARK ~= 0 do
+    position = string.find(record, author, position + 1, true)
   end
-  return nil
+  return position
 end
 
 -- A record without an author's mark, and the turn (4 bytes) of that mark; nil when there was none.
@@ -142,4 +141,23 @@ local function marked(record, author, turn)
     turn = earlier
   end
   return others .. author .. turn
+end
+
+-- A record in which all of many marks are: a search for each would take seconds.
+local function all_marked(record, marks)
+  local turns = {}
+  for _, all in ipairs({ string.sub(record, HEAD + 1), marks }) do
+    for position = 1, #all, MARK do
+      local author, turn = string.sub(all, position, position + 7), string.sub(all, position + 8, position + MARK - 1)
+      local earlier = turns[author]
+      if not earlier or struct.unpack('>I4', earlier) < struct.unpack('>I4', turn) then
+        turns[author] = turn
+      end
+    end
+  end
+  local parts = { string.sub(record, 1, HEAD) }
+  for author, turn in pairs(turns) do
+    parts[#parts + 1] = author .. turn
+  end
+  return table.concat(parts)
 end
