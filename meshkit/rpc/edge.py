@@ -2,13 +2,12 @@
 
 from __future__ import annotations  # some of gRPC's classes are generic only to type checkers
 
-import asyncio
 import inspect
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -20,17 +19,21 @@ from google.protobuf.message import Message
 from meshkit import tracing
 from meshkit.auth import Caller, ServiceTokens, UserTokens
 from meshkit.errors import FeedmeshError, OverloadedError, PermissionDeniedError, UnauthenticatedError, to_status
+from meshkit.rpc.limits import Limit, Limits
 from meshkit.rpc.validation import validate
 
 SERVICE_TOKEN_METADATA = "x-feedmesh-service"  # noqa: S105 - the name of a header
 # Tells gRPC not to send a call again, whatever its caller's retry policy says (gRFC A6). UNAVAILABLE is also the status of a call
 # whose server went away, and only such a call is worth another try.
 _ANSWERED = ("grpc-retry-pushback-ms", "-1")
+_UNTRACED = nullcontext()
 _OPEN_SERVICES = ("/grpc.health.v1.Health/", "/grpc.reflection.")
 
 Metadata = Mapping[str, str | bytes]
 
 _caller: ContextVar[Caller] = ContextVar("caller")
+# The interceptor runs in the context of the call that it lets through.
+_metadata: ContextVar[Iterable[tuple[str, str | bytes]] | None] = ContextVar("metadata")
 _log = structlog.get_logger(__name__)
 
 
@@ -50,23 +53,11 @@ class Edge:
     max_seconds: float = 30.0
     calls: int = 0
     last_call: float = 0.0
+    limits: Limits = field(default_factory=Limits)
+    room: _Room = field(init=False)
 
-    @contextmanager
-    def room(self) -> Iterator[None]:
-        """Count a call as under way. Health checks are not counted: a busy service is not a sick one.
-
-        Raises:
-            OverloadedError: too many are under way.
-
-        """
-        if self.calls >= self.max_calls:
-            raise OverloadedError("the service has too much to do; try again", reason="TOO_MANY_CALLS")
-        self.calls += 1
-        self.last_call = time.monotonic()
-        try:
-            yield
-        finally:
-            self.calls -= 1
+    def __post_init__(self) -> None:
+        self.room = _Room(self)
 
     def seconds(self, remaining: float | None) -> float:
         """Tell how long a unary call may take of which its caller says how long it will wait; None: for ever."""
@@ -98,6 +89,26 @@ class Edge:
         return Caller()
 
 
+class _Room:
+    """Counts calls as under way, each for the length of a block; OverloadedError when these are too many.
+
+    Health checks are not counted: a busy service is not a sick one.
+    """
+
+    def __init__(self, edge: Edge) -> None:
+        self._edge = edge
+
+    def __enter__(self) -> None:
+        edge = self._edge
+        if edge.calls >= edge.max_calls:
+            raise OverloadedError("the service has too much to do; try again", reason="TOO_MANY_CALLS")
+        edge.calls += 1
+        edge.last_call = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._edge.calls -= 1
+
+
 def access_of(methods: list[MethodDescriptor]) -> dict[str, rules_pb2.Access.ValueType]:
     """Read from the contract who may call each method, by the method's path."""
     return {
@@ -119,6 +130,8 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Give the method's guarded handler; each is made once."""
+        # gRPC makes the metadata anew for whoever asks the call's context for it.
+        _metadata.set(handler_call_details.invocation_metadata)
         method = handler_call_details.method
         guarded = self._guarded.get(method)
         if guarded is None:
@@ -147,15 +160,14 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
 def _guarded_unary(edge: Edge, method: str, behaviour: Callable[..., Awaitable[Message]]) -> Callable[..., Awaitable[Message]]:
     async def call(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
         started = time.perf_counter()
-        metadata = dict(context.invocation_metadata() or ())
+        metadata = dict(_metadata.get() or ())
         with _trace(metadata):
             try:
                 token = _caller.set(edge.admit(method, metadata))
                 try:
                     validate(request)
-                    with edge.room():
-                        async with asyncio.timeout(edge.seconds(context.time_remaining())):
-                            return await behaviour(request, context)
+                    with edge.room, Limit(edge.limits, edge.seconds(context.time_remaining())):
+                        return await behaviour(request, context)
                 finally:
                     _caller.reset(token)
             except Exception as error:
@@ -171,12 +183,12 @@ def _guarded_stream(
     # No generator itself: a caller who goes would leave it to the garbage collector, and with it its room and its trace.
     async def call(request: Message, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         started = time.perf_counter()
-        metadata = dict(context.invocation_metadata() or ())
+        metadata = dict(_metadata.get() or ())
         with _trace(metadata):
             try:
                 _caller.set(edge.admit(method, metadata))
                 validate(request)
-                with edge.room():
+                with edge.room:
                     async with aclosing(behaviour(request, context)) as responses:
                         async for response in responses:
                             await context.write(response)
@@ -190,7 +202,7 @@ def _guarded_stream(
 def _trace(metadata: Metadata) -> AbstractContextManager[None]:
     """Let a call belong to its caller's trace, if it has one."""
     header = metadata.get(tracing.HEADER)
-    return tracing.continued(_text(header)) if header else nullcontext()
+    return tracing.continued(_text(header)) if header else _UNTRACED
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], method: str, error: Exception, seconds: float) -> None:

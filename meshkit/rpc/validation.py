@@ -10,8 +10,8 @@ from google.protobuf.message import Message
 
 from meshkit.errors import InvalidArgumentError
 
-Problems = Iterator[tuple[str, str]]
-_Checker = Callable[[Message, str], Problems]
+Problems = dict[str, str]
+_Checker = Callable[[Message, str, Problems], None]
 
 
 def validate(message: Message) -> None:
@@ -21,15 +21,16 @@ def validate(message: Message) -> None:
         InvalidArgumentError: with every field that breaks a rule.
 
     """
-    problems = dict(_problems(message, ""))
+    problems: Problems = {}
+    _check(message, "", problems)
     if problems:
         text = "; ".join(f"{field} {problem}" for field, problem in problems.items())
         raise InvalidArgumentError(text, reason="INVALID_FIELD", fields=problems)
 
 
-def _problems(message: Message, prefix: str) -> Problems:
+def _check(message: Message, prefix: str, problems: Problems) -> None:
     for checker in _checkers(message.DESCRIPTOR):
-        yield from checker(message, prefix)
+        checker(message, prefix, problems)
 
 
 @cache
@@ -48,27 +49,27 @@ def _field_checkers(field: FieldDescriptor) -> Iterator[_Checker]:
 
 
 def _nested_checker(name: str) -> _Checker:
-    def check(message: Message, prefix: str) -> Problems:
+    def check(message: Message, prefix: str, problems: Problems) -> None:
         if message.HasField(name):
-            yield from _problems(getattr(message, name), f"{prefix}{name}.")
+            _check(getattr(message, name), f"{prefix}{name}.", problems)
 
     return check
 
 
 def _rules_checker(field: FieldDescriptor, rules: rules_pb2.FieldRules) -> _Checker:
-    name = field.name
+    name, required = field.name, rules.required
     pattern = re.compile(rules.pattern) if rules.pattern else None
+    is_message = field.message_type is not None and not field.is_repeated
+    problem_of = _items_problem if field.is_repeated else _value_problem
 
-    def check(message: Message, prefix: str) -> Problems:
-        value = getattr(message, name)
-        if field.message_type is not None and not field.is_repeated:
-            problem = "is required" if rules.required and not message.HasField(name) else ""
-        elif field.is_repeated:
-            problem = _items_problem(value, rules, pattern)
+    def check(message: Message, prefix: str, problems: Problems) -> None:
+        if is_message:
+            problem = "is required" if required and not message.HasField(name) else ""
         else:
-            problem = _value_problem(value, rules, pattern)
+            value = getattr(message, name)
+            problem = problem_of(value, rules, pattern) if value or required else ""
         if problem:
-            yield prefix + name, problem
+            problems[prefix + name] = problem
 
     return check
 
