@@ -4,8 +4,8 @@ The pattern is from M. Nygard, "Release It!", with exponential pauses. Callers k
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 
 import structlog
 
@@ -36,22 +36,11 @@ class Breaker:
         self._opened = 0.0
         self._probing = False
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
+    def call(self) -> "_Call":
         """Run a call in this block. Raises CircuitOpenError instead of beginning it."""
-        probe = self._admit()
-        try:
-            yield
-        except self._kinds as error:
-            self._failed(error, probe=probe)
-            raise
-        else:
-            self._succeeded()
-        finally:
-            if probe:
-                self._probing = False
+        return _Call(self)
 
-    def _admit(self) -> bool:
+    def admit(self) -> bool:
         """Let a call through, and tell whether it is the probe of an open circuit."""
         if not self._pause:
             return False
@@ -59,6 +48,15 @@ class Breaker:
             raise CircuitOpenError(f"{self._name} failed {self._failures} times in a row")
         self._probing = True
         return True
+
+    def ended(self, error: BaseException | None, *, probe: bool) -> None:
+        """Learn how a call ended that was let through."""
+        if probe:
+            self._probing = False
+        if error is None:
+            self._succeeded()
+        elif isinstance(error, self._kinds):
+            self._failed(error, probe=probe)
 
     def _failed(self, error: Exception, *, probe: bool) -> None:
         self._failures += 1
@@ -73,3 +71,18 @@ class Breaker:
         if self._pause:
             _log.info("server is back", server=self._name)
         self._failures, self._pause = 0, 0.0
+
+
+class _Call:
+    # No generator: calls are too many for what a context manager that is one costs.
+    __slots__ = ("_breaker", "_probe")
+
+    def __init__(self, breaker: Breaker) -> None:
+        self._breaker = breaker
+        self._probe = False
+
+    def __enter__(self) -> None:
+        self._probe = self._breaker.admit()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._breaker.ended(error, probe=self._probe)

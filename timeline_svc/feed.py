@@ -3,8 +3,7 @@
 import time
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import structlog
 
@@ -29,24 +28,21 @@ _LOOKS = 3
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class FeedPage:
+class FeedPage(NamedTuple):
     """Framed items, newest first, and the post id after which to go on; None at the end."""
 
     items: list[bytes]
     last: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidates:
+class _Candidates(NamedTuple):
     """Post ids, newest first, that may be shown; and whether there are none beyond them."""
 
     post_ids: Sequence[int]
     exhausted: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Stretch:
+class _Stretch(NamedTuple):
     """Post ids, newest first, that are all there is down to the floor, or more than a page."""
 
     post_ids: list[int]
@@ -64,11 +60,11 @@ class _Stretch:
             if posts.post_ids and posts.post_ids[-1] >= down_to:
                 end = len(posts.post_ids) if before is None else bisect_left(posts.post_ids, before)
                 found.update(posts.post_ids[bisect_left(posts.post_ids, down_to, 0, end) : end])
-        return replace(self, post_ids=sorted(found.union(self.post_ids), reverse=True)) if found else self
+        return self._replace(post_ids=sorted(found.union(self.post_ids), reverse=True)) if found else self
 
     def cut(self, floor: int) -> Self:
         """Leave out what is below an id."""
-        return replace(self, post_ids=[post_id for post_id in self.post_ids if post_id >= floor], floor=floor)
+        return self._replace(post_ids=[post_id for post_id in self.post_ids if post_id >= floor], floor=floor)
 
 
 class HomeFeed:
@@ -95,22 +91,25 @@ class HomeFeed:
 
         Raises UnavailableError when what is needed does not answer.
         """
-        shown: list[tuple[int, bytes]] = []
+        shown: dict[int, bytes] = {}
         # One more than asked for tells whether there is a next page.
         while len(shown) <= size:
             candidates = await self._candidates(viewer_id, before, size + 1 - len(shown))
-            items = await self._cache.items(candidates.post_ids)
-            shown += [(post_id, items[post_id]) for post_id in candidates.post_ids if post_id in items]
+            shown |= await self._cache.items(candidates.post_ids)
             if candidates.exhausted:
                 break
             before = candidates.post_ids[-1]
-        last = shown[size - 1][0] if len(shown) > size else None
-        return FeedPage([item for _, item in shown[:size]], last)
+        last = list(shown)[size - 1] if len(shown) > size else None
+        return FeedPage(list(shown.values())[:size], last)
 
     async def _candidates(self, viewer_id: int, before: int | None, need: int) -> _Candidates:
         """Give at least `need` candidates below an id, or all that are left."""
         try:
             home, found = await self._read(viewer_id, before, need)
+            if home.window and len(found.post_ids) >= need:
+                if found.floor and before is not None and len(found.post_ids) < need + _NEAR:
+                    self._older.look_ahead(viewer_id, home.sources.stamp, found.floor, home.segment)
+                return _Candidates(found.post_ids[:need], exhausted=False)
             if home.window:
                 return await self._and_older(viewer_id, home, found, before, need)
         except UnavailableError as error:
@@ -140,8 +139,9 @@ class HomeFeed:
             return _Stretch([], window.floor if window else 0)
         stretch = _Stretch(_visible(window, hidden, before), window.complete_from)
         authors = [author_id for author_id in home.sources.marks if author_id not in hidden]
-        if not authors:
-            return stretch
+        return await self._with_pulled(stretch, authors, before, need) if authors else stretch
+
+    async def _with_pulled(self, stretch: _Stretch, authors: list[int], before: int | None, need: int) -> _Stretch:
         recent = await self._pulled.recent(authors)
         merged = stretch.with_pulled(recent, before, need)
         short = [author_id for author_id, posts in recent.items() if posts.floor > merged.reach(need)]
@@ -153,12 +153,8 @@ class HomeFeed:
         return merged
 
     async def _and_older(self, viewer_id: int, home: HomeWindow, found: _Stretch, before: int | None, need: int) -> _Candidates:
-        """Go on below the timeline, if it has not enough."""
+        """Go on below the timeline, which has not enough."""
         ids = found.post_ids
-        if len(ids) >= need:
-            if found.floor and before is not None and len(ids) < need + _NEAR:
-                self._older.look_ahead(viewer_id, home.sources.stamp, found.floor, home.segment)
-            return _Candidates(ids[:need], exhausted=False)
         if found.floor == 0:
             return _Candidates(ids, exhausted=True)
         below = found.floor if before is None else min(before, found.floor)
@@ -173,5 +169,7 @@ class HomeFeed:
 
 def _visible(window: Window, hidden: Collection[int], before: int | None) -> list[int]:
     """Give a window's post ids, newest first, without those of hidden authors."""
+    if before is None and not hidden:
+        return list(reversed(window.post_ids))
     pairs = zip(reversed(window.post_ids), reversed(window.author_ids), strict=True)
     return [post_id for post_id, author_id in pairs if (before is None or post_id < before) and author_id not in hidden]

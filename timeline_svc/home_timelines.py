@@ -9,6 +9,7 @@ from meshkit.single_flight import SingleFlight
 from timeline_svc.packed import State, Window
 from timeline_svc.ports import HomeWindow, TimelineStore
 from timeline_svc.rebuild import Rebuilder
+from timeline_svc.sources import Sources
 from timeline_svc.turns import Turns
 
 # Longer than anything that was sent before a change of the feed's sources can still be under way.
@@ -32,7 +33,8 @@ class HomeTimelines:
         home = await self._store.read_home(viewer_id, newest)
         for _ in range(_REBUILDS):
             if home.window and home.window.state is State.READY:
-                await self._tidy(viewer_id, home, home.window)
+                if home.sources.oldest_change or home.sources.marks:
+                    await self._tidy(viewer_id, home.sources, home.window)
                 return home
             for task in self._rebuilds.start([viewer_id], self._rebuilder.rebuild):
                 await asyncio.shield(task)
@@ -40,9 +42,8 @@ class HomeTimelines:
         ready = home.window and home.window.state is State.READY
         return home if ready else HomeWindow(None, home.sources)
 
-    async def _tidy(self, viewer_id: int, home: HomeWindow, window: Window) -> None:
+    async def _tidy(self, viewer_id: int, sources: Sources, window: Window) -> None:
         """Forget old changes of sources, from before which nothing is under way any more, and marks that are no longer needed."""
-        sources = home.sources
         settled = first_id_at(now_ms() - SETTLED_AFTER_MS)
         if 0 < sources.oldest_change < settled:
             await self._store.settle(viewer_id, settled)

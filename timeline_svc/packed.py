@@ -18,7 +18,6 @@ import struct
 import sys
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from itertools import chain
 from typing import NamedTuple, Self
@@ -48,8 +47,7 @@ class Entry(NamedTuple):
         return struct.pack(">QQ", self.post_id, self.author_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """The newest part of a timeline: ids ascending, with the author of each."""
 
     state: State

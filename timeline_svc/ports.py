@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from timeline_svc.packed import Entry, Window
 from timeline_svc.segment import Segment
 from timeline_svc.sources import Sources
 
 
-@dataclass(frozen=True, slots=True)
-class HomeWindow:
+class HomeWindow(NamedTuple):
     """What one read of a viewer's timeline brings: its newest part, what stands beside it, and maybe a segment below it.
 
     Without the record beside it there is no window.

@@ -68,7 +68,23 @@ class PostCache:
         self._now = 0
 
     async def items(self, post_ids: Sequence[int]) -> dict[int, bytes]:
-        """Give those of the posts that exist, framed for the response. Raises UnavailableError when they cannot be loaded."""
+        """Give those of the posts that exist, framed for the response, in the order of the ids.
+
+        Raises UnavailableError when they cannot be loaded.
+        """
+        now, cached, used = time.monotonic(), self._cached, self._cached.move_to_end
+        items: dict[int, bytes] = {}
+        for post_id in post_ids:
+            copy = cached.get(post_id)
+            if copy is None or copy.until <= now:
+                return await self._items_after_loading(post_ids)
+            used(post_id)
+            # What is kept may be shown: it would have gone with a change.
+            if copy.item is not None:
+                items[post_id] = copy.item
+        return items
+
+    async def _items_after_loading(self, post_ids: Sequence[int]) -> dict[int, bytes]:
         asked = self._moment()
         found: dict[int, _Copy] = {}
         wanted = list(post_ids)
@@ -126,6 +142,8 @@ class PostCache:
 
     def _may_show(self, post_id: int, copy: _Copy, asked: int) -> bool:
         """Tell whether a copy may be shown to somebody who asked at a moment."""
+        if self._cached.get(post_id) is copy:
+            return True
         return self._last_told(post_id) < copy.began and (self._missed < copy.began or asked < copy.began)
 
     async def _load(self, post_ids: list[int]) -> dict[int, _Copy]:

@@ -52,6 +52,7 @@ class Link(asyncio.Protocol):
         self._loop = loop
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=BaseParser.parse_error, notEnoughData=_NOTHING)
         self._exchanges: deque[_Exchange] = deque()
+        self._unsent: list[bytes] = []
         self._transport = asyncio.Transport()
         self._closed = loop.create_future()
         self._heard = loop.time()
@@ -62,7 +63,7 @@ class Link(asyncio.Protocol):
     def send(self, commands: Sequence[tuple[Word, ...]], deadline: float) -> asyncio.Future[list[Any]]:
         """Write commands, and give what will be their answers; error replies are exceptions among them.
 
-        What is written in one pass of the event loop goes out together.
+        What is asked in one pass of the event loop goes out together: each write is a system call, and wakes the server.
 
         Raises:
             CongestedError: too much is under way.
@@ -75,7 +76,10 @@ class Link(asyncio.Protocol):
             raise CongestedError("too many calls of this process are under way")
         answered: asyncio.Future[list[Any]] = self._loop.create_future()
         self._exchanges.append(_Exchange(answered, len(commands), self._loop.time(), deadline))
-        self._transport.write(_packed(commands))
+        if not self._unsent:
+            self._loop.call_soon(self._write)
+        # hiredis says of its own type that it is a tuple of one word.
+        self._unsent += [hiredis.pack_command(cast("Any", words)) for words in commands]
         if deadline < self._look_at:
             self._look_again(deadline)
         return answered
@@ -102,19 +106,22 @@ class Link(asyncio.Protocol):
         """Hand out the answers that are complete."""
         self._heard = self._loop.time()
         self._reader.feed(data)
+        exchanges, next_reply = self._exchanges, self._reader.gets
         try:
-            while (reply := self._reader.gets()) is not _NOTHING:
-                self._take(reply)
+            while (reply := next_reply()) is not _NOTHING:
+                exchange = exchanges[0]
+                exchange.replies.append(reply)
+                if len(exchange.replies) == exchange.count:
+                    exchanges.popleft()
+                    if not exchange.answered.done():
+                        exchange.answered.set_result(exchange.replies)
         except (InvalidResponse, IndexError) as error:
             self._end(InvalidResponse(f"the server says what nobody asked: {error}"))
 
-    def _take(self, reply: object) -> None:
-        exchange = self._exchanges[0]
-        exchange.replies.append(reply)
-        if len(exchange.replies) == exchange.count:
-            self._exchanges.popleft()
-            if not exchange.answered.done():
-                exchange.answered.set_result(exchange.replies)
+    def _write(self) -> None:
+        if self.is_open:
+            self._transport.write(b"".join(self._unsent))
+        self._unsent.clear()
 
     def _end(self, error: Exception) -> None:
         self.is_open = False
@@ -154,8 +161,3 @@ class Link(asyncio.Protocol):
         if self._heard > exchange.began:
             return CongestedError("too many calls of this process are under way")
         return TimeoutError("no answer in time")
-
-
-def _packed(commands: Sequence[tuple[Word, ...]]) -> bytes:
-    # hiredis's own type is that of a tuple of one word.
-    return b"".join([hiredis.pack_command(cast("Any", words)) for words in commands])

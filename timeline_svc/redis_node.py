@@ -75,30 +75,28 @@ class _Line:
         self._link: Link | None = None
         self._opening = asyncio.Lock()
 
-    async def run(self, commands: Sequence[tuple[Word, ...]], deadline: float) -> list[Any]:
-        """Run commands in one round trip."""
-        link = self._link
-        if link is None or not link.is_open:
-            link = await self._open(deadline)
-        return await link.send(commands, deadline)
+    @property
+    def link(self) -> Link | None:
+        """The connection, if it is open."""
+        return self._link if self._link and self._link.is_open else None
+
+    async def open(self, deadline: float) -> Link:
+        """Connect, once for all who wait for it; under the deadline of whoever is first."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout_at(deadline), self._opening:
+                if not (link := self.link):
+                    link = self._link = await open_link(self._url, deadline)
+                return link
+        except TimeoutError as error:
+            if loop.time() - deadline > STALLED:
+                raise StalledError("this process had no time to connect") from error
+            raise
 
     async def aclose(self) -> None:
         """Close the connection."""
         if self._link:
             await self._link.aclose()
-
-    async def _open(self, deadline: float) -> Link:
-        """Connect, once for all who wait for it; under the deadline of whoever is first."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout_at(deadline), self._opening:
-                if self._link is None or not self._link.is_open:
-                    self._link = await open_link(self._url, deadline)
-                return self._link
-        except TimeoutError as error:
-            if loop.time() - deadline > STALLED:
-                raise StalledError("this process had no time to connect") from error
-            raise
 
 
 class Node:
@@ -120,33 +118,39 @@ class Node:
 
     async def run(self, commands: Sequence[Command], deadline: float) -> list[Any]:
         """Run commands in one round trip, until a time of the event loop's clock. Any of the answers may be an exception."""
+        line = self._reads
+        for command in commands:
+            if command.script:
+                line = self._scripts
+                break
         try:
             with self._breaker.call():
-                return await self._exchange(commands, deadline)
+                answers = await _send(line, commands, deadline)
+                return answers if line is self._reads else await _with_scripts(line, commands, answers, deadline)
         except PASSING as error:
             return [error] * len(commands)
 
-    async def _exchange(self, commands: Sequence[Command], deadline: float) -> list[Any]:
-        line = self._scripts if any(command.script for command in commands) else self._reads
-        answers = await _send(line, commands, deadline)
-        unknown = [number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
-        if unknown:
-            again = [commands[number] for number in unknown]
-            texts = {command.script.text for command in again if command.script}
-            loads = [Command((), ("SCRIPT", "LOAD", text)) for text in texts]
-            for number, answer in zip(unknown, (await _send(line, [*loads, *again], deadline))[len(loads) :], strict=True):
-                answers[number] = answer
-        return answers
+
+async def _with_scripts(line: _Line, commands: Sequence[Command], answers: list[Any], deadline: float) -> list[Any]:
+    """Run again what failed because the server does not know the script, after telling it."""
+    unknown = [number for number, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+    if unknown:
+        again = [commands[number] for number in unknown]
+        texts = {command.script.text for command in again if command.script}
+        loads = [Command((), ("SCRIPT", "LOAD", text)) for text in texts]
+        for number, answer in zip(unknown, (await _send(line, [*loads, *again], deadline))[len(loads) :], strict=True):
+            answers[number] = answer
+    return answers
 
 
 async def _send(line: _Line, commands: Sequence[Command], deadline: float) -> list[Any]:
-    asking = [command.asking for command in commands]
-    if not any(asking):
-        answers = await line.run([command.words for command in commands], deadline)
-    else:
-        words = [words for command in commands for words in ((("ASKING",), command.words) if command.asking else (command.words,))]
-        replies = iter(await line.run(words, deadline))
-        answers = [(next(replies), next(replies))[1] if asked else next(replies) for asked in asking]
+    words = [command.words for command in commands]
+    asking = [number for number, command in enumerate(commands) if command.asking]
+    for number in reversed(asking):
+        words.insert(number, ("ASKING",))
+    answers = await (line.link or await line.open(deadline)).send(words, deadline)
+    for number in asking:
+        del answers[number]
     for answer in answers:
         if isinstance(answer, Exception):
             _check(answer)

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 
@@ -37,12 +37,13 @@ class Servers(Protocol):
 class SingleServer:
     """One server, which has all keys."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, loop: asyncio.AbstractEventLoop) -> None:
         self._node = node
+        self._loop = loop
 
-    async def run(self, commands: Sequence[Command], seconds: float) -> list[Any]:
+    def run(self, commands: Sequence[Command], seconds: float) -> Coroutine[Any, Any, list[Any]]:
         """Run commands in one round trip."""
-        return await self._node.run(commands, asyncio.get_running_loop().time() + seconds)
+        return self._node.run(commands, self._loop.time() + seconds)
 
     def together(self, keys: Sequence[str]) -> list[list[str]]:
         """All keys may go into one command."""
@@ -178,4 +179,4 @@ async def connected_servers(url: RedisUrl) -> AsyncIterator[Servers]:
             yield cluster
     else:
         async with aclosing(Node(url.text, "redis")) as node:
-            yield SingleServer(node)
+            yield SingleServer(node, asyncio.get_running_loop())

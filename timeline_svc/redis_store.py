@@ -97,7 +97,7 @@ class RedisTimelineStore:
         if newest is None:
             commands.append(Command((key,), ("GET", segment_key(user_id))))
         tail, values, _, _, *kept = _all(await self._servers.run(commands, self._read_seconds))
-        window, sources = Window.unpack(tail), Sources.unpack(dict(zip(values[::2], values[1::2], strict=True)))
+        window, sources = Window.unpack(tail), Sources.unpack(values)
         if window and window.generation != sources.generation:
             window = None
         return HomeWindow(window, sources, Segment.unpack(kept[0]) if kept and kept[0] else None)
@@ -261,9 +261,9 @@ def _unlink(call: Command) -> Command:
 def _all(answers: list[Any]) -> list[Any]:
     """Give answers, all of which are needed: one whose server is away fails them all. Any other failure is a bug and shows."""
     for answer in answers:
-        if isinstance(answer, PASSING):
-            raise UnavailableError("timelines are not available now; try again", reason=STORE_AWAY) from answer
         if isinstance(answer, Exception):
+            if isinstance(answer, PASSING):
+                raise UnavailableError("timelines are not available now; try again", reason=STORE_AWAY) from answer
             raise answer
     return answers
 

@@ -18,7 +18,9 @@ from timeline_svc.packed import Entry
 
 _ITEMS = timeline_service_pb2.GetHomeTimelineResponse.ITEMS_FIELD_NUMBER
 _POST = timeline_pb2.FeedItem.POST_FIELD_NUMBER
+_NEXT_PAGE_TOKEN = timeline_service_pb2.GetHomeTimelineResponse.NEXT_PAGE_TOKEN_FIELD_NUMBER
 _LENGTH_DELIMITED = 2
+_MODES = frozenset(timeline_pb2.FeedMode.values())
 
 Value = TypeVar("Value", int, str)
 
@@ -42,7 +44,7 @@ class TimelineServicer(timeline_service_pb2_grpc.TimelineServiceServicer):
         self, request: timeline_service_pb2.GetHomeTimelineRequest, context: Context
     ) -> bytes:
         viewer_id = caller().acts_as(request.user_id)
-        if request.mode not in timeline_pb2.FeedMode.values():
+        if request.mode not in _MODES:
             raise invalid_field("mode", f"must be one of {', '.join(timeline_pb2.FeedMode.keys())}")
         scope = f"feed/{timeline_pb2.FEED_MODE_CHRONOLOGICAL}/{viewer_id}"
         last = self._tokens.open(scope, _one_of("page_token", request.page_token, "cursor", request.cursor))
@@ -97,8 +99,8 @@ def frame_item(post: bytes) -> bytes:
 
 def encode_feed(items: Sequence[bytes], next_page_token: str) -> bytes:
     """Encode a GetHomeTimelineResponse from framed items."""
-    tail = timeline_service_pb2.GetHomeTimelineResponse(next_page_token=next_page_token).SerializeToString()
-    return b"".join(items) + tail
+    tail = _field(_NEXT_PAGE_TOKEN, next_page_token.encode()) if next_page_token else b""
+    return b"".join([*items, tail])
 
 
 def _field(number: int, value: bytes) -> bytes:

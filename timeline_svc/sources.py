@@ -9,35 +9,40 @@ timeline was begun. A mark is `author (8) ‖ turn (4)`: the author turned from 
 """
 
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import NamedTuple, Self
 
 from meshkit.ids import id_from
 
 RECORD = b"record"
 _HEAD = struct.Struct(">3sIQ")
 _HIDDEN = b"1"
+_PAIR = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(NamedTuple):
     """The hash, decoded. `stamp` is the generation and the epoch; it is empty where there is no record."""
 
     hidden: frozenset[int] = frozenset()
     oldest_change: int = 0
     stamp: bytes = b""
     began: int = 0
-    marks: Mapping[int, int] = field(default_factory=dict)
+    marks: Mapping[int, int] = MappingProxyType({})
 
     @classmethod
-    def unpack(cls, values: dict[bytes, bytes]) -> Self:
-        """Decode the fields of the hash, all of them, or none where there is no hash."""
+    def unpack(cls, fields: Sequence[bytes]) -> Self:
+        """Decode the fields of the hash, names and values in turn: all of them, or none where there is no hash."""
+        if len(fields) == _PAIR and fields[0] == RECORD:
+            return cls._of(fields[1], frozenset(), 0)
+        values = dict(zip(fields[::2], fields[1::2], strict=True))
         record = values.pop(RECORD, b"")
         hidden = frozenset(id_from(author) for author, change in values.items() if change[8:] == _HIDDEN)
         oldest = min((id_from(change[:8]) for change in values.values()), default=0)
-        if not record:
-            return cls(hidden, oldest)
+        return cls._of(record, hidden, oldest) if record else cls(hidden, oldest)
+
+    @classmethod
+    def _of(cls, record: bytes, hidden: frozenset[int], oldest: int) -> Self:
         marks = dict(struct.iter_unpack(">QI", record[_HEAD.size :]))
         return cls(hidden, oldest, record[:7], _HEAD.unpack_from(record)[2], marks)
 

@@ -200,3 +200,16 @@ async def test_a_change_is_not_forgotten_while_older_loads_last(home: Home) -> N
             home.cache.changed(stranger, 1)
         held.open()
     assert list(reading.result()) == list(await home.cache.items([post_id, other])) == [other]
+
+
+async def test_what_is_kept_outlives_the_memory_of_changes(home: Home) -> None:
+    """However many other posts change, also more than are remembered, a kept copy is still shown, beside one that is loaded."""
+    ids = fill(home, [1, 2], 2)
+    kept, loaded = ids
+    await home.cache.items([kept])
+    for other in range(100_001):
+        home.cache.changed(10**15 + other, 1)
+    home.world.calls.clear()
+    assert list(await home.cache.items([kept])) == [kept]
+    assert not home.world.calls
+    assert list(await home.cache.items([kept, loaded])) == [kept, loaded]

@@ -3,7 +3,6 @@
 import random
 from array import array
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
@@ -81,8 +80,8 @@ async def test_a_tail_is_the_end_of_the_whole(store: RedisTimelineStore, user: i
     assert tail is not None
     count = len(tail.post_ids)
     assert min(newest, 40) <= count <= newest + SLACK
-    assert tail == replace(
-        whole, post_ids=whole.post_ids[40 - count :], author_ids=whole.author_ids[40 - count :], whole=count == 40
+    assert tail == whole._replace(
+        post_ids=whole.post_ids[40 - count :], author_ids=whole.author_ids[40 - count :], whole=count == 40
     )
 
 
