@@ -2,7 +2,9 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +12,6 @@ from meshkit.table.limits import check_number
 from meshkit.table.port import (
     Add,
     AtVersion,
-    Check,
     Condition,
     ConditionFailedError,
     Delete,
@@ -24,6 +25,8 @@ from meshkit.table.port import (
 
 FORMAT = 1
 PURGE_AT_LEAST = 100
+# A write of each size is a statement of its own.
+_CACHED_STATEMENTS = 512
 
 _SCHEMA = """
 CREATE TABLE items (
@@ -39,18 +42,21 @@ CREATE INDEX items_by_expiry ON items (expires_at) WHERE expires_at IS NOT NULL;
 """
 _LIVE = "(expires_at IS NULL OR expires_at > ?)"
 _GET = f"SELECT value, number, version FROM items WHERE partition = ? AND sort = ? AND {_LIVE}"  # noqa: S608  # constants only
-_STATE = f"SELECT number, version FROM items WHERE partition = ? AND sort = ? AND {_LIVE}"  # noqa: S608
 _WITHIN = f" FROM items WHERE partition = ? AND sort >= ? AND {_LIVE}"
 _ITEMS = "SELECT sort, value, number, version" + _WITHIN
 _ROWS = "SELECT sort, value" + _WITHIN
 _BEFORE = " AND sort < ?"
 _UPWARDS = " ORDER BY sort LIMIT ?"
 _DOWNWARDS = " ORDER BY sort DESC LIMIT ?"
+# Terms, not a list of keys: for that SQLite would read the whole table.
+_THIS = "(partition = ? AND sort = ?)"
+_STATES = f"SELECT partition, sort, number, version FROM items WHERE {_LIVE} AND ({{}})"  # noqa: S608
 _PUT = """
-INSERT INTO items VALUES (?, ?, ?, 0, 1, ?)
+INSERT INTO items VALUES {}
 ON CONFLICT DO UPDATE SET value = excluded.value, number = 0, version = version + 1, expires_at = excluded.expires_at
 """
-_DELETE = "DELETE FROM items WHERE partition = ? AND sort = ?"
+_ROW = "(?, ?, ?, 0, 1, ?)"
+_DELETE = "DELETE FROM items WHERE {}"
 _COUNT = "UPDATE items SET number = ?, version = version + 1 WHERE partition = ? AND sort = ?"
 # An expired item may still be there: the new one takes its place.
 _START_COUNT = "INSERT OR REPLACE INTO items VALUES (?, ?, x'', ?, 1, NULL)"
@@ -61,7 +67,9 @@ DELETE FROM items WHERE (partition, sort) IN (SELECT partition, sort FROM items 
 
 def connect(path: Path, *, busy_timeout: float) -> sqlite3.Connection:
     """Open a connection that any one thread at a time may use. Its commits are on the disk when they return."""
-    connection = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, timeout=busy_timeout, isolation_level=None, check_same_thread=False, cached_statements=_CACHED_STATEMENTS
+    )
     with contextlib.ExitStack() as on_failure:
         on_failure.callback(connection.close)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -136,9 +144,20 @@ def write(operations: Sequence[Operation], connection: sqlite3.Connection, now: 
         ValueError: a counter would leave its range.
 
     """
-    totals = [_demand(index, operation, connection, now) for index, operation in enumerate(operations)]
+    # Few statements for many items: each takes its thread off the interpreter's lock, and back on.
+    asked = [operation.key for operation in operations if isinstance(operation, Add) or operation.condition is not None]
+    found = _states(asked, connection, now)
+    totals = [_demand(index, operation, found) for index, operation in enumerate(operations)]
+    puts = [operation for operation in operations if isinstance(operation, Put)]
+    if puts:
+        values = [value for put in puts for value in (*put.key, put.value, put.expires_at)]
+        connection.execute(_repeated(_PUT, ", ", _ROW, len(puts)), values)
+    deletes = [part for operation in operations if isinstance(operation, Delete) for part in operation.key]
+    if deletes:
+        connection.execute(_repeated(_DELETE, " OR ", _THIS, len(deletes) // 2), deletes)
     for operation, total in zip(operations, totals, strict=True):
-        _apply(operation, total, connection)
+        if isinstance(operation, Add) and total:
+            _count(operation.key, total, connection)
 
 
 def purge(connection: sqlite3.Connection, now: float, jobs: int) -> None:
@@ -146,17 +165,23 @@ def purge(connection: sqlite3.Connection, now: float, jobs: int) -> None:
     connection.execute(_PURGE, (now, PURGE_AT_LEAST + jobs))
 
 
-def _demand(index: int, operation: Operation, connection: sqlite3.Connection, now: float) -> tuple[int, bool] | None:
+def _states(keys: Sequence[Key], connection: sqlite3.Connection, now: float) -> dict[tuple[bytes, bytes], tuple[int, int]]:
+    """Give number and version of those of the items that exist."""
+    if not keys:
+        return {}
+    rows = connection.execute(_repeated(_STATES, " OR ", _THIS, len(keys)), (now, *chain.from_iterable(keys)))
+    return {(partition, sort): (number, version) for partition, sort, number, version in rows}
+
+
+def _demand(index: int, operation: Operation, found: Mapping[tuple[bytes, bytes], tuple[int, int]]) -> tuple[int, bool] | None:
     """Check what an operation demands. For a counter, give its new number and whether there is an item to update."""
+    state = found.get(operation.key)
     if isinstance(operation, Add):
-        row = connection.execute(_STATE, (*operation.key, now)).fetchone()
-        total: int = (row[0] if row else 0) + operation.amount
+        total = (state[0] if state else 0) + operation.amount
         check_number(total)
-        return total, row is not None
-    if operation.condition is not None:
-        row = connection.execute(_STATE, (*operation.key, now)).fetchone()
-        if not _holds(operation.condition, row[1] if row else None):
-            raise ConditionFailedError(index)
+        return total, state is not None
+    if not _holds(operation.condition, state[1] if state else None):
+        raise ConditionFailedError(index)
     return None
 
 
@@ -172,14 +197,12 @@ def _holds(condition: Condition, version: int | None) -> bool:
             return True
 
 
-def _apply(operation: Operation, total: tuple[int, bool] | None, connection: sqlite3.Connection) -> None:
-    match operation:
-        case Put(key, value, _, expires_at):
-            connection.execute(_PUT, (*key, value, expires_at))
-        case Delete(key):
-            connection.execute(_DELETE, key)
-        case Add(key) if total:
-            number, exists = total
-            connection.execute(*((_COUNT, (number, *key)) if exists else (_START_COUNT, (*key, number))))
-        case Check():
-            pass
+def _count(key: Key, total: tuple[int, bool], connection: sqlite3.Connection) -> None:
+    number, exists = total
+    connection.execute(*((_COUNT, (number, *key)) if exists else (_START_COUNT, (*key, number))))
+
+
+@cache
+def _repeated(statement: str, separator: str, part: str, count: int) -> str:
+    """Write a statement for so many items. Of each kind there are at most as many as a write has operations."""
+    return statement.format(separator.join([part] * count))
