@@ -15,7 +15,7 @@ from feed.post.v1 import (
 
 from meshkit.engines import open_media, open_queue, open_table
 from meshkit.ids import IdGenerator
-from meshkit.lifecycle import run, until_stopped
+from meshkit.lifecycle import background, run, until_stopped
 from meshkit.outbox import Outbox
 from meshkit.queue.port import Queue
 from meshkit.rpc.client import connected
@@ -23,6 +23,7 @@ from meshkit.rpc.server import serving
 from meshkit.telemetry import configure_logging
 from post_svc.attachments import Attachments
 from post_svc.clients import VisibilityClient
+from post_svc.delivery_rows import DeliveryRepository
 from post_svc.delivery_service import DeliveryService
 from post_svc.events import encode
 from post_svc.media_rows import MediaRepository
@@ -32,6 +33,7 @@ from post_svc.reading import PostReader
 from post_svc.service import PostService
 from post_svc.servicer import DeliveryServicer, MediaServicer, PostServicer
 from post_svc.settings import PostSettings
+from post_svc.turned import TurnedAuthors
 
 DESCRIPTORS = (
     post_service_pb2.DESCRIPTOR.services_by_name["PostService"],
@@ -54,9 +56,10 @@ async def running(settings: PostSettings, queue: Queue) -> AsyncIterator[str]:
         attachments = Attachments(MediaRepository(table), store.public_url)
         visibility = VisibilityClient(graph_peer)
         reader = PostReader(PostRepository(table), visibility)
-        service = PostService(table, ids, outbox, encode, attachments, visibility)
+        turned = TurnedAuthors(DeliveryRepository(table))
+        service = PostService(table, ids, outbox, encode, attachments, visibility, turned)
         posts = PostServicer(service, reader, settings.page_tokens())
-        deliveries = DeliveryServicer(DeliveryService(table, ids, outbox, encode))
+        deliveries = DeliveryServicer(DeliveryService(table, ids, outbox, encode, turned))
         media = MediaServicer(MediaService(table, ids, store))
 
         def register(server: grpc.aio.Server) -> None:
@@ -66,7 +69,11 @@ async def running(settings: PostSettings, queue: Queue) -> AsyncIterator[str]:
 
         # The server stops first: then the outbox sends what its last calls committed.
         listen = settings.listen(settings.post_listen)
-        async with outbox.sending(), serving(listen, settings.user_tokens(), services, DESCRIPTORS, register) as address:
+        async with (
+            outbox.sending(),
+            background(turned.run()),
+            serving(listen, settings.user_tokens(), services, DESCRIPTORS, register) as address,
+        ):
             yield address
 
 

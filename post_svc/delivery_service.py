@@ -11,6 +11,7 @@ from meshkit.outbox import Event, Outbox
 from meshkit.table.port import AtVersion, ConditionFailedError, Existence, Table
 from post_svc.delivery_rows import DeliveryRepository
 from post_svc.domain import AuthorDelivery, AuthorTurned, Delivery, PostEvent
+from post_svc.turned import TurnedAuthors
 
 _TRIES = 8
 
@@ -18,12 +19,20 @@ _TRIES = 8
 class DeliveryService:
     """Turns authors between PUSH and PULL, and tells who turned. Everything may be asked for again."""
 
-    def __init__(self, table: Table, ids: IdGenerator, outbox: Outbox, encode: Callable[[int, PostEvent], Event]) -> None:
+    def __init__(
+        self,
+        table: Table,
+        ids: IdGenerator,
+        outbox: Outbox,
+        encode: Callable[[int, PostEvent], Event],
+        turned: TurnedAuthors,
+    ) -> None:
         self._table = table
         self._deliveries = DeliveryRepository(table)
         self._ids = ids
         self._outbox = outbox
         self._encode = encode
+        self._turned = turned
         # All turns replace one row: those of a process go one after the other, so that only processes get in each other's way.
         self._turning = asyncio.Lock()
 
@@ -38,7 +47,9 @@ class DeliveryService:
             OverloadedError: too many others changed it, or turned, meanwhile.
 
         """
-        return await self._change(author_id, lambda author: author.decided(wish, force=force))
+        author = await self._change(author_id, lambda author: author.decided(wish, force=force))
+        self._turned.note(author)
+        return author
 
     async def finish(self, author_id: int, turn: int) -> None:
         """Take note that all timelines are marked for a turn. Raises OverloadedError as `set`."""

@@ -9,10 +9,10 @@ from meshkit.outbox import Event, Outbox
 from meshkit.requests import RequestId, answer_record, first_answer, remember
 from meshkit.table.port import ConditionFailedError, Operation, Table
 from post_svc.attachments import Attachments
-from post_svc.delivery_rows import DeliveryRepository
 from post_svc.domain import Draft, Edit, Post, PostChanged, PostCreated, PostEvent, post_not_found
 from post_svc.ports import Visibility
 from post_svc.posts import PostRepository, decode_post, encode_post
+from post_svc.turned import TurnedAuthors
 
 _TRIES = 8
 
@@ -28,12 +28,13 @@ class PostService:
         encode: Callable[[int, PostEvent], Event],
         attachments: Attachments,
         visibility: Visibility,
+        turned: TurnedAuthors,
     ) -> None:
         self._table = table
         self._posts = PostRepository(table)
-        self._deliveries = DeliveryRepository(table)
         self._attachments = attachments
         self._visibility = visibility
+        self._turned = turned
         self._ids = ids
         self._outbox = outbox
         self._encode = encode
@@ -50,7 +51,7 @@ class PostService:
             # Media is looked at before the write, which finds repeats: those come first, whatever became of their media.
             if request and (media_urls or again) and (made := await self._made_by(request)):
                 return made
-            delivery, demands = await self._deliveries.stamp(author_id)
+            delivery, demands = await self._turned.stamp(author_id)
             media = await self._attachments.keys(author_id, media_urls, "media_urls") if media_urls else ()
             post = Post.new(self._ids.next(), author_id, Draft(content, media), delivery)
             created = PostCreated(post.post_id, author_id, delivery)

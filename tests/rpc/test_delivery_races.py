@@ -24,6 +24,7 @@ from post_svc.events import encode
 from post_svc.media_rows import MediaRepository
 from post_svc.posts import PostRepository
 from post_svc.service import PostService
+from post_svc.turned import TurnedAuthors
 from tests.rpc.client import PATIENCE, task_of
 from tests.rpc.inbox import Inbox
 from tests.rpc.nobody import Nobody
@@ -57,12 +58,14 @@ class Held:
 def posts_on(table: Table) -> PostService:
     """Make the service that publishes posts."""
     attachments = Attachments(MediaRepository(table), "https://media.test")
-    return PostService(table, IdGenerator(1), Outbox(table, MemoryQueue()), encode, attachments, Nobody())
+    return PostService(
+        table, IdGenerator(1), Outbox(table, MemoryQueue()), encode, attachments, Nobody(), TurnedAuthors(DeliveryRepository(table))
+    )
 
 
 def deliveries_on(table: Table) -> DeliveryService:
     """Make the service that turns authors."""
-    return DeliveryService(table, IdGenerator(2), Outbox(table, MemoryQueue()), encode)
+    return DeliveryService(table, IdGenerator(2), Outbox(table, MemoryQueue()), encode, TurnedAuthors(DeliveryRepository(table)))
 
 
 async def turn(table: Table, *wishes: Delivery) -> None:
@@ -151,7 +154,9 @@ async def test_a_turns_event_is_sent_at_once(table: Table) -> None:
     async with MemoryQueue() as queue, queue.work("turns", [AUTHOR_TURNED], inbox, concurrency=1):
         outbox = Outbox(table, queue, sweep_age=1e9)
         async with outbox.sending():
-            await DeliveryService(table, IdGenerator(2), outbox, encode).set(ADA, Delivery.PULL, force=False)
+            await DeliveryService(table, IdGenerator(2), outbox, encode, TurnedAuthors(DeliveryRepository(table))).set(
+                ADA, Delivery.PULL, force=False
+            )
             await inbox.wait_for(lambda bodies: len(bodies) == 1)
 
 

@@ -26,12 +26,14 @@ from meshkit.table.port import Table
 from meshkit.table.sqlite import open_sqlite
 from meshkit.topics import POST_CREATED
 from post_svc.attachments import Attachments
+from post_svc.delivery_rows import DeliveryRepository
 from post_svc.events import encode
 from post_svc.media_rows import MediaRepository
 from post_svc.posts import PostRepository
 from post_svc.reading import PostReader
 from post_svc.service import PostService
 from post_svc.servicer import PostServicer
+from post_svc.turned import TurnedAuthors
 from tests.rpc.client import PATIENCE, Tokens, post_settings, stubs, until
 from tests.rpc.inbox import Inbox
 from tests.rpc.nobody import Nobody
@@ -51,7 +53,9 @@ async def quick_service(
     async with open_sqlite(settings.data_dir / "posts.db") as table:
         outbox = Outbox(table, queue, sweep_seconds=0.01, sweep_age=sweep_age)
         attachments = Attachments(MediaRepository(table), "https://media.test")
-        written = PostService(table, IdGenerator(1), outbox, encode, attachments, Nobody())
+        written = PostService(
+            table, IdGenerator(1), outbox, encode, attachments, Nobody(), TurnedAuthors(DeliveryRepository(table))
+        )
         servicer = PostServicer(written, PostReader(PostRepository(table), Nobody()), settings.page_tokens())
         register = partial(post_service_pb2_grpc.add_PostServiceServicer_to_server, servicer)
         listen = settings.listen(settings.post_listen)

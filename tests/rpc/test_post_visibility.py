@@ -17,11 +17,13 @@ from meshkit.outbox import Outbox
 from meshkit.queue.memory import MemoryQueue
 from meshkit.table.sqlite import open_sqlite
 from post_svc.attachments import Attachments
+from post_svc.delivery_rows import DeliveryRepository
 from post_svc.events import encode
 from post_svc.media_rows import MediaRepository
 from post_svc.posts import PostRepository
 from post_svc.reading import PostReader
 from post_svc.service import PostService
+from post_svc.turned import TurnedAuthors
 from tests.rpc.client import Failure, Tokens, graph_settings, outcome, post_settings, refused, stubs
 from tests.rpc.conftest import People
 from tests.rpc.feeds import Feeds
@@ -206,7 +208,9 @@ async def test_nothing_is_shown_that_was_posted_after_the_answer(tmp_path: Path)
                 return True
 
         attachments = Attachments(MediaRepository(table), "https://media.test")
-        posts = PostService(table, IdGenerator(1), Outbox(table, queue), encode, attachments, Closing())
+        posts = PostService(
+            table, IdGenerator(1), Outbox(table, queue), encode, attachments, Closing(), TurnedAuthors(DeliveryRepository(table))
+        )
         public = await posts.create(11, "for all", (), None)
         page = await PostReader(PostRepository(table), Closing()).page_by_author(12, 11, 10, None)
     assert page.posts == [public]

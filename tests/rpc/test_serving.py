@@ -21,12 +21,14 @@ from meshkit.queue.memory import MemoryQueue
 from meshkit.rpc.edge import Edge, EdgeInterceptor, access_of
 from meshkit.table.sqlite import open_sqlite
 from post_svc.attachments import Attachments
+from post_svc.delivery_rows import DeliveryRepository
 from post_svc.events import encode
 from post_svc.media_rows import MediaRepository
 from post_svc.posts import PostRepository
 from post_svc.reading import PostReader
 from post_svc.service import PostService
 from post_svc.servicer import PostServicer
+from post_svc.turned import TurnedAuthors
 from tests.rpc.client import (
     PATIENCE,
     Failure,
@@ -110,7 +112,9 @@ async def test_a_call_without_a_deadline_has_one_too(common: Common, tokens: Tok
     server = grpc.aio.server(interceptors=[EdgeInterceptor(edge)])
     async with MemoryQueue() as queue, open_sqlite(table_file) as table:
         attachments = Attachments(MediaRepository(table), "https://media.test")
-        service = PostService(table, IdGenerator(1), Outbox(table, queue), encode, attachments, Nobody())
+        service = PostService(
+            table, IdGenerator(1), Outbox(table, queue), encode, attachments, Nobody(), TurnedAuthors(DeliveryRepository(table))
+        )
         reader = PostReader(PostRepository(table), Nobody())
         post_service_pb2_grpc.add_PostServiceServicer_to_server(PostServicer(service, reader, settings.page_tokens()), server)
         port = server.add_insecure_port("127.0.0.1:0")
