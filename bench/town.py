@@ -104,8 +104,8 @@ async def _timelines(store: TimelineStore, authors: dict[int, Sequence[int]], po
     room = asyncio.Semaphore(_AT_ONCE)
 
     async def make(user: int) -> None:
-        entries = sorted((Entry(post, author) for author in authors[user] for post in posts[author]), key=lambda e: e.post_id)
-        async with room:
+        async with room:  # all of this, or nobody could connect while 10,000 are sorted
+            entries = sorted((Entry(post, author) for author in authors[user] for post in posts[author]), key=lambda e: e.post_id)
             generation = await store.begin_home(user)
             await store.complete_home(user, generation, entries, 0, marks={}, left={})
 
