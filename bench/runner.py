@@ -77,7 +77,7 @@ async def _attempt(name: str, work: Coroutine[None, None, None], outcome: Outcom
     (failure,) = await asyncio.gather(work, return_exceptions=True)
     if failure:
         outcome.failed.append(name)
-        say("".join(traceback.format_exception(failure)).rstrip())
+        say(_explained(failure))
     say(f"{name}: {'failed' if failure else 'done'} after {time.monotonic() - began:.1f} s")
 
 
@@ -92,3 +92,8 @@ async def _take(made: AsyncIterator[Figure | Curve], outcome: Outcome, patience:
             outcome.figures.append(one)
     if len(outcome.figures) == before:
         raise ValueError("no figure was made")
+
+
+def _explained(failure: BaseException) -> str:
+    """Give a traceback, and of a group only its first: the others mostly say the same."""
+    return "".join(traceback.TracebackException.from_exception(failure, max_group_width=1).format()).rstrip()

@@ -71,6 +71,12 @@ async def broken() -> AsyncIterator[Figure | Curve]:
     raise OSError("no engine")
 
 
+async def crowded() -> AsyncIterator[Figure | Curve]:
+    """Fail in many ways at once."""
+    yield FIGURE
+    raise ExceptionGroup("many", [OSError(f"no engine {number}") for number in range(50)])
+
+
 async def empty() -> AsyncIterator[Figure | Curve]:
     """Give no figure."""
     yield CURVE
@@ -87,6 +93,15 @@ async def test_what_is_made_is_kept() -> None:
     outcome = Outcome()
     await collect("a", good(), outcome)
     assert (outcome.figures, outcome.curves, outcome.failed) == ([FIGURE], [CURVE], [])
+
+
+async def test_many_failures_are_told_shortly(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a group of failures the first is told, and how many more there are."""
+    await collect("bad", crowded(), Outcome())
+    said = capsys.readouterr().out
+    assert "no engine 0" in said
+    assert "and 49 more exceptions" in said
+    assert "no engine 1" not in said
 
 
 @pytest.mark.parametrize(
