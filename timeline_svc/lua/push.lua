@@ -34,7 +34,8 @@ local function splice(key)
   end
 end
 
--- Appends where slack is used up, so that there are entries: writes all anew with fresh slack, as `write` does.
+-- Appends where slack is used up, so that there are entries: writes all anew with fresh slack, as `write` does. A full timeline loses
+-- as much as slack takes: it stays as long as it is, and is shifted where it is.
 local function renew(key, state, g1, g2, g3, count, high, low)
   local gone = math.max(0, count + 1 - cap)
   local kept = call('GETRANGE', key, gone * PART, count * PART - 1)
@@ -42,7 +43,12 @@ local function renew(key, state, g1, g2, g3, count, high, low)
     high, low = unpack('>I4I4', kept, 1)
   end
   local trailer = pack(FIELDS, FORMAT, state, SLACK, g1, g2, g3, count + 1 - gone, high, low)
-  call('SET', key, kept .. entry_and[SLACK] .. trailer, 'KEEPTTL')
+  if gone == SLACK + 1 then
+    call('SETRANGE', key, '0', kept)
+    call('SETRANGE', key, (count - gone) * PART, entry_and[SLACK] .. trailer)
+  else
+    call('SET', key, kept .. entry_and[SLACK] .. trailer, 'KEEPTTL')
+  end
 end
 
 for index = 1, #KEYS do
