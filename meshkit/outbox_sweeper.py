@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 import msgspec
 import structlog
@@ -52,12 +52,15 @@ class _Found:
     def add(self, items: list[Item]) -> None:
         self.count += len(items)
         if items:
-            first = time_ms_of(id_from(items[0].key.sort))
+            first = min(time_ms_of(id_from(items[0].key.sort)), now_ms())
             self.oldest_ms = min(self.oldest_ms or first, first)
 
 
 class Sweeper:
-    """Looks every `seconds` for events older than `age` seconds. Of those that share a table only the holder of the lease does."""
+    """Looks every `seconds` for events older than `age` seconds. Of those that share a table only the holder of the lease does.
+
+    Ids tell how old events are. Those of before a clock went back are ahead of it: they are old when a look so long ago saw them.
+    """
 
     def __init__(self, table: Table, senders: Senders, *, seconds: float, age: float) -> None:
         self.backlog = Backlog()
@@ -68,6 +71,7 @@ class Sweeper:
         self._lease = Lease.every(table, _LEASE, seconds)
         self._renewed = 0.0
         self._counted = _Counted(table)
+        self._ahead = _Ahead(table, age)
         self._unreadable = False
 
     async def run(self) -> NoReturn:
@@ -104,11 +108,12 @@ class Sweeper:
         return told
 
     async def _sweep(self) -> None:
-        end = id_bytes(first_id_at(now_ms() - int(self._age * 1000)))
+        now = now_ms()
+        end = id_bytes(first_id_at(now - int(self._age * 1000)))
         until = asyncio.get_running_loop().time() + self._seconds
         found = _Found()
         for partition in random.sample(PARTITIONS, len(PARTITIONS)):
-            async for items in _pages(self._table, partition, end, _PAGE):
+            async for items in self._due(partition, end, now):
                 found.add(items)
                 if not await self._send(items, until) or not await self._still_held():
                     found.complete = False
@@ -118,6 +123,14 @@ class Sweeper:
         else:
             found.count = max(found.count, await self._counted.look(end))
         self._note(Backlog(found.count, found.oldest_ms))
+
+    async def _due(self, partition: bytes, end: bytes, now: int) -> AsyncIterator[list[Item]]:
+        """Give a partition's items below a sort key, then those ahead of the clock that are old; no page is empty."""
+        async for items in _pages(self._table, partition, end, _PAGE):
+            yield items
+        start = id_bytes(first_id_at(now))
+        async for items in _pages(self._table, partition, await self._ahead.end(partition, start), _PAGE, start):
+            yield items
 
     async def _send(self, items: list[Item], until: float) -> bool:
         for item in items:
@@ -139,6 +152,33 @@ class Sweeper:
             _log.warning("events wait in the outbox", count=backlog.count, oldest_seconds=round(seconds, 1))
         elif before.count and not backlog.count:
             _log.info("the outbox is empty again")
+
+
+class _Look(NamedTuple):
+    """What was ahead of the clock in a partition when it was looked at: the end of it, and of what had been there a look before."""
+
+    end: bytes
+    old: bytes
+    moment: float
+
+
+class _Ahead:
+    """Knows which of the events that are ahead of the clock are older than `age` seconds. As a rule there are none at all."""
+
+    def __init__(self, table: Table, age: float) -> None:
+        self._table = table
+        self._age = age
+        self._looks: dict[bytes, _Look] = {}
+
+    async def end(self, partition: bytes, start: bytes) -> bytes:
+        """Give the end of the old ones, where a partition's events from a sort key on are ahead."""
+        now = asyncio.get_running_loop().time()
+        look = self._looks.get(partition)
+        if look is None or now - look.moment >= self._age:
+            newest = await self._table.query(partition, start=start, limit=1, reverse=True)
+            look = _Look(newest[0].key.sort + b"\0" if newest else b"", look.end if look else b"", now)
+            self._looks[partition] = look
+        return look.old
 
 
 class _Counted:

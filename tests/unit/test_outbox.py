@@ -133,6 +133,34 @@ async def test_the_sweeper_leaves_young_events_to_their_senders(table: Table, qu
     assert await table.get(young.key)
 
 
+async def test_what_was_committed_before_a_clock_went_back_is_swept(table: Table, queue: MemoryQueue) -> None:
+    """An event whose id is ahead of the clock by ten minutes is sent and removed, and counted as one that waits just now."""
+    await commit(table, events(40, moment=now_ms() + 600_000))
+    seen, outbox = Seen(), Outbox(table, queue, sweep_seconds=0.01, sweep_age=0.05)
+    with capture_logs() as logs:
+        async with background(outbox.run()):
+            await until(_sees(outbox, 40))
+            assert outbox.oldest_seconds < 60
+            async with queue.work("work", [TOPIC], seen, concurrency=8):
+                await emptied(outbox)
+    assert {event.body for event in events(40)} == set(seen.bodies)
+    assert all(log["oldest_seconds"] >= 0 for log in logs if "oldest_seconds" in log)
+
+
+async def test_events_ahead_of_the_clock_have_their_time_too(table: Table, queue: MemoryQueue) -> None:
+    """An event that just came is left to its sender, also if its process's clock is ten minutes fast; later it is swept."""
+    seen, outbox = Seen(), Outbox(table, queue, sweep_seconds=0.001, sweep_age=0.3)
+    ids = IdGenerator(0, lambda: now_ms() + 600_000)
+    async with queue.work("work", [TOPIC], seen, concurrency=8), background(outbox.run()):
+        for _ in range(2):
+            made = [Event(ids.next(), TOPIC, b"%d" % number) for number in range(40)]
+            began = asyncio.get_running_loop().time()
+            await commit(table, made)
+            await emptied(outbox)
+            assert asyncio.get_running_loop().time() - began >= 0.3
+    assert len(seen.bodies) == 80
+
+
 def _has(seen: Seen, body: bytes) -> Callable[[], Awaitable[bool]]:
     async def has() -> bool:
         return body in seen.bodies
