@@ -37,6 +37,8 @@ class Sweeper:
         self._every_seconds = every_seconds
         self._pause_ms = int(pause_seconds * 1000)
         self._after = 0
+        self._now_ms = 0
+        self._since_ms: dict[int, int] = {}
         self._due_ms: dict[int, int] = {}
         self._seen: set[int] = set()
 
@@ -71,10 +73,18 @@ class Sweeper:
         self._due_ms.pop(job_id, None)
 
     def _due(self, jobs: Sequence[Job], now: int) -> list[Job]:
-        due = [job for job in jobs if self._due_ms.get(job.job_id, job.created_ms + self._late_ms) < now]
+        if now < self._now_ms:  # the clock went back
+            self._since_ms.clear()
+            self._due_ms.clear()
+        self._now_ms = now
+        due = [job for job in jobs if self._due_ms.get(job.job_id, self._since(job) + self._late_ms) < now]
         for job in due:
-            self._due_ms[job.job_id] = now + min(now - job.created_ms, self._pause_ms)
+            self._due_ms[job.job_id] = now + min(now - self._since(job), self._pause_ms)
         return due
+
+    def _since(self, job: Job) -> int:
+        """Tell since when a job waits. One of before the clock went back is ahead of it, and counts from when it was seen."""
+        return self._since_ms.setdefault(job.job_id, min(job.created_ms, self._now_ms))
 
     def _go_on(self, ids: Sequence[int]) -> None:
         """Begin anew after the last page, and forget jobs that none of the pages had: they are done."""
@@ -82,6 +92,7 @@ class Sweeper:
         if len(ids) == _JOBS_A_SWEEP:
             self._after = ids[-1]
             return
+        self._since_ms = {job_id: since for job_id, since in self._since_ms.items() if job_id in self._seen}
         self._due_ms = {job_id: due for job_id, due in self._due_ms.items() if job_id in self._seen}
         self._after = 0
         self._seen.clear()

@@ -201,6 +201,21 @@ async def test_a_poisoned_job_is_sent_ever_more_seldom(fanout: Fanout) -> None:
         assert await sweeper.sweep() == 0
 
 
+async def test_jobs_of_before_a_clock_went_back_are_swept(fanout: Fanout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that was noted, or sent, before the clock went back ten minutes does not wait until the clock has caught up."""
+    noted, sent = fanout.post(AUTHOR, 3), fanout.post(AUTHOR, 3)
+    await fanout.crash(sent, AUTHOR)
+    sweeper = fanout.sweeper_of(fanout.sender_to(Lost()), pause_seconds=600)
+    start = now_ms()
+    assert await sweeper.sweep() == 1
+    await fanout.crash(noted, AUTHOR, ago=0)
+    times = []
+    for second in range(-600, -540, 5):
+        monkeypatch.setattr(sweeping, "now_ms", lambda now=start + second * 1000: now)
+        times.extend([second] * await sweeper.sweep())
+    assert times == [-585, -585, -565, -565]
+
+
 async def test_one_process_at_a_time_sweeps(fanout: Fanout) -> None:
     """Of two sweepers on one table only the one with the lease sends late jobs; when it stops, the other does."""
     first, second = Lost(), Lost()
