@@ -1,4 +1,7 @@
-"""The script that checks the requests of a REST route against its contract: `rest.lua`, with the route's shape written above it."""
+"""The script of a REST route: `rest.lua`, which checks requests against the contract, with the route's shape written above it.
+
+`unwrap.lua` follows where the answer is one field only.
+"""
 
 import re
 from collections.abc import Mapping
@@ -33,10 +36,13 @@ def script(route: Route, messages: Messages) -> str:
         "QUERY": _query(route, messages),
         "PATH": _path_pattern(route.template),
         "VARIABLES": [_inside_body(route, variable) for variable in route.variables],
-        "UNWRAP": route.response_body or None,
     }
+    parts = ["rest.lua"]
+    if route.response_body:
+        shape["UNWRAP"] = route.response_body
+        parts.append("unwrap.lua")
     lines = [f"local {name} = {_lua(value)}" for name, value in shape.items()]
-    return "\n".join([*lines, files("gateway").joinpath("rest.lua").read_text()])
+    return "\n".join([*lines, *(files("gateway").joinpath(part).read_text() for part in parts)])
 
 
 def _query(route: Route, messages: Messages) -> Lua:

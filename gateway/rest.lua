@@ -1,5 +1,5 @@
 -- What Envoy's transcoder lets pass and the contract does not: unknown, repeated and mistyped fields, query parameters or bodies that
--- overrule the path, text that is not JSON or not UTF-8. It also unwraps answers whose annotation has a `response_body`.
+-- overrule the path, text that is not JSON or not UTF-8.
 --
 -- The lines above this one are generated for each route:
 --   MESSAGES  by full name: JSON name -> {name = proto name, list = true if repeated, message = full name if it is one, any = anything goes}
@@ -7,7 +7,6 @@
 --   QUERY     name of each query parameter -> {name = proto name, list = true if it may be repeated}
 --   PATH      Lua pattern whose captures are the path's variables
 --   VARIABLES names of those variables inside the body
---   UNWRAP    the field that is the whole answer, nil for all of them
 
 local MAX_DEPTH = 32
 local ESCAPES = '^["\\/bfnrt]'
@@ -246,16 +245,5 @@ function envoy_on_request(handle)
   else
     handle:logErr(problem)
     handle:respond({[":status"] = "500"}, "")
-  end
-end
-
--- The transcoder writes no white space, and the message has this one field only.
-function envoy_on_response(handle)
-  if not UNWRAP or handle:headers():get(":status") ~= "200" then return end
-  local body = handle:body(true)
-  local answer = body:getBytes(0, body:length())
-  local prefix = '{"' .. UNWRAP .. '":'
-  if answer:sub(1, #prefix) == prefix then
-    handle:headers():replace("content-length", body:setBytes(answer:sub(#prefix + 1, -2)))
   end
 end
