@@ -55,11 +55,15 @@ class _Stretch(NamedTuple):
     def with_pulled(self, recent: Mapping[int, Recent], before: int | None, need: int) -> Self:
         """Merge in pulled authors' posts, as far down as a page of `need` posts or the stretch goes."""
         down_to = self.reach(need)
+        some = [posts for posts in recent.values() if posts.newest >= down_to]
+        if before is None and len(some) >= need:
+            # So many authors' newest posts fill the page: what is older than all of these is not on it.
+            down_to = sorted(posts.newest for posts in some)[-need]
+            some = [posts for posts in some if posts.newest >= down_to]
         found: set[int] = set()
-        for posts in recent.values():
-            if posts.post_ids and posts.post_ids[-1] >= down_to:
-                end = len(posts.post_ids) if before is None else bisect_left(posts.post_ids, before)
-                found.update(posts.post_ids[bisect_left(posts.post_ids, down_to, 0, end) : end])
+        for posts in some:
+            end = len(posts.post_ids) if before is None else bisect_left(posts.post_ids, before)
+            found.update(posts.post_ids[bisect_left(posts.post_ids, down_to, 0, end) : end])
         return self._replace(post_ids=sorted(found.union(self.post_ids), reverse=True)) if found else self
 
     def cut(self, floor: int) -> Self:
@@ -138,13 +142,14 @@ class HomeFeed:
         if window is None or (before is not None and before <= window.floor):
             return _Stretch([], window.floor if window else 0)
         stretch = _Stretch(_visible(window, hidden, before), window.complete_from)
-        authors = [author_id for author_id in home.sources.marks if author_id not in hidden]
+        authors = home.sources.marks.keys() - hidden
         return await self._with_pulled(stretch, authors, before, need) if authors else stretch
 
-    async def _with_pulled(self, stretch: _Stretch, authors: list[int], before: int | None, need: int) -> _Stretch:
+    async def _with_pulled(self, stretch: _Stretch, authors: Collection[int], before: int | None, need: int) -> _Stretch:
         recent = await self._pulled.recent(authors)
         merged = stretch.with_pulled(recent, before, need)
-        short = [author_id for author_id, posts in recent.items() if posts.floor > merged.reach(need)]
+        reached = merged.reach(need)
+        short = [author_id for author_id, posts in recent.items() if posts.floor > reached]
         if len(short) > _FEW:
             return merged.cut(max(recent[author_id].floor for author_id in short))
         if short:

@@ -296,3 +296,19 @@ async def test_who_left_and_came_back_is_not_hidden_by_a_rebuild(home: Home, red
     post_id = await home.publish(author)
     await redis.delete(home_key(viewer), sources_key(viewer))
     assert await home.page(viewer) == ([post_id], None)
+
+
+@pytest.mark.parametrize("size", [1, 5, 20])
+async def test_a_page_that_pulled_authors_alone_would_fill(turning: Turning, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """However many pulled authors posted lately, often or once, every page has the newest posts of all, and of pushed ones."""
+    monkeypatch.setattr(pulled, "_SECONDS", 0)
+    home = turning.home
+    viewer, (friend, *authors) = home.community(31)
+    for author in authors:
+        await turning.pull(author)
+    assert await home.page(viewer) == ([], None)
+    for number in range(120):
+        await turning.publish(authors[number * 7 % (30 if number % 2 else 11)])
+        if number % 7 == 0:
+            await turning.publish(friend)
+    assert await home.walk(viewer, size) == home.world.feed_of(viewer)
