@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from fanout_svc.domain import Chunk, FollowerRange, NewPost
 from fanout_svc.ports import Peers
 
+# Nearly all authors have fewer followers; of who has more, so many are read in vain.
+_FEW = 1_000
+
 
 class Reach:
     """Reads followers in pages of at most `batch_size`, and hands each page to the timelines."""
@@ -15,13 +18,13 @@ class Reach:
         self._batch_size = batch_size
 
     async def push_few(self, post: NewPost, most: int) -> tuple[int, int] | None:
-        """Push a post to all followers if there are fewer than `most`, and one page holds them.
+        """Push a post to all followers if there are fewer than `most`, and than a thousand, and one page holds them.
 
         Tell how many there are, and how many timelines that reached; None when there are more.
 
         For nearly all authors this one read is all that is asked about followers.
         """
-        follower_ids = await self._followers.few(post.author_id, limit=min(self._batch_size, most))
+        follower_ids = await self._followers.few(post.author_id, limit=min(self._batch_size, most, _FEW))
         if follower_ids is None:
             return None
         if not follower_ids:
