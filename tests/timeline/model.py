@@ -25,7 +25,7 @@ class Timeline:
         """Take entries that are complete from the floor on."""
         self.floor = max(self.floor, floor)
         self.entries |= {entry.post_id: entry.author_id for entry in entries}
-        self.drop(self.hidden)
+        self.drop(self.hidden if self.ready else set())
 
     def drop(self, authors: set[int]) -> None:
         """Take out what is of these authors or below the floor."""
@@ -40,14 +40,13 @@ class Timeline:
         return True
 
     def complete(self, marks: dict[int, int], left: dict[int, int], back: dict[int, int]) -> None:
-        """Become ready, with marks of who is in the feed."""
+        """Become ready, with marks."""
         for author, version in left.items():
             self.note(author, version, gone=True)
         for author, version in back.items():
             self.note(author, version, gone=False)
         self.ready = True
         self.mark(marks)
-        self.unmark(self.hidden)
 
     def mark(self, marks: dict[int, int]) -> None:
         """Mark authors at the later of both turns."""

@@ -136,9 +136,8 @@ class TimelineMachine(RuleBasedStateMachine):
         if noted and came:
             self.restamped = True
             self.timeline.mark({author: turn} if turn else {})
-        elif noted:
+        elif noted and self.timeline.ready:
             self.timeline.drop({author})
-            self.timeline.unmark({author})
 
     @rule(author=AUTHORS, turn=TURNS)
     def mark_pulled(self, author: int, turn: int) -> None:
