@@ -24,6 +24,8 @@ _FEW = 20
 # Who left a feed is out of it within a second.
 _FRESH_SECONDS = 0.5
 _LOOKS = 3
+# A page in which much is left out is filled up in few steps.
+_MOST_CANDIDATES = 400
 
 _log = structlog.get_logger(__name__)
 
@@ -36,10 +38,15 @@ class FeedPage(NamedTuple):
 
 
 class _Candidates(NamedTuple):
-    """Post ids, newest first, that may be shown; and whether there are none beyond them."""
+    """Post ids, newest first, that may be shown; whether there are none beyond them; and as of when authors were in the feed.
+
+    `down_to` is the last id that was looked at, unless all were.
+    """
 
     post_ids: Sequence[int]
     exhausted: bool
+    known_at: float
+    down_to: int
 
 
 class _Stretch(NamedTuple):
@@ -95,35 +102,50 @@ class HomeFeed:
 
         Raises UnavailableError when what is needed does not answer.
         """
+        page, known_at = await self._page(viewer_id, size, before)
+        if time.monotonic() - known_at > _FRESH_SECONDS:
+            # What was slow is at hand now: another look, so that nobody is shown who left meanwhile.
+            page, _ = await self._page(viewer_id, size, before)
+        return page
+
+    async def _page(self, viewer_id: int, size: int, before: int | None) -> tuple[FeedPage, float]:
+        """Put a page together, and tell as of when."""
         shown: dict[int, bytes] = {}
+        known_at = float("inf")
         # One more than asked for tells whether there is a next page.
+        need = size + 1
         while len(shown) <= size:
-            candidates = await self._candidates(viewer_id, before, size + 1 - len(shown))
+            candidates = await self._candidates(viewer_id, before, need)
+            known_at = min(known_at, candidates.known_at)
             shown |= await self._cache.items(candidates.post_ids)
             if candidates.exhausted:
                 break
-            before = candidates.post_ids[-1]
+            before, need = candidates.down_to, min(2 * need, _MOST_CANDIDATES)
         last = list(shown)[size - 1] if len(shown) > size else None
-        return FeedPage(list(shown.values())[:size], last)
+        return FeedPage(list(shown.values())[:size], last), known_at
 
     async def _candidates(self, viewer_id: int, before: int | None, need: int) -> _Candidates:
         """Give at least `need` candidates below an id, or all that are left."""
         try:
-            home, found = await self._read(viewer_id, before, need)
+            home, found, known_at = await self._read(viewer_id, before, need)
             if home.window and len(found.post_ids) >= need:
                 if found.floor and before is not None and len(found.post_ids) < need + _NEAR:
                     self._older.look_ahead(viewer_id, home.sources.stamp, found.floor, home.segment)
-                return _Candidates(found.post_ids[:need], exhausted=False)
+                return _Candidates(found.post_ids[:need], exhausted=False, known_at=known_at, down_to=found.post_ids[need - 1])
             if home.window:
-                return await self._and_older(viewer_id, home, found, before, need)
+                ids, exhausted = await self._and_older(viewer_id, home, found, before, need)
+                return _Candidates(ids, exhausted, known_at, ids[-1] if ids else 0)
         except UnavailableError as error:
             if error.reason != STORE_AWAY:
                 raise
             _log.debug("timelines are away: pulling", viewer_id=viewer_id)
         return await self._from_tables(viewer_id, before, need)
 
-    async def _read(self, viewer_id: int, before: int | None, need: int) -> tuple[HomeWindow, _Stretch]:
-        """Read the timeline and what is merged into it; again if that took so long that authors may have left meanwhile."""
+    async def _read(self, viewer_id: int, before: int | None, need: int) -> tuple[HomeWindow, _Stretch, float]:
+        """Read the timeline and what is merged into it; again if that took so long that authors may have left meanwhile.
+
+        Tell when the last reading began.
+        """
         for _ in range(_LOOKS):
             began = time.monotonic()
             # The tail is enough for the first page as a rule; further down all of the timeline is read.
@@ -134,7 +156,7 @@ class HomeFeed:
                 found = await self._in_timeline(home, before, need)
             if time.monotonic() - began < _FRESH_SECONDS:
                 break
-        return home, found
+        return home, found, began
 
     async def _in_timeline(self, home: HomeWindow, before: int | None, need: int) -> _Stretch:
         """Give what the timeline, merged with pulled authors, has below an id: all, or at least `need`."""
@@ -157,19 +179,26 @@ class HomeFeed:
             return stretch.with_pulled(recent, before, need)
         return merged
 
-    async def _and_older(self, viewer_id: int, home: HomeWindow, found: _Stretch, before: int | None, need: int) -> _Candidates:
-        """Go on below the timeline, which has not enough."""
+    async def _and_older(
+        self, viewer_id: int, home: HomeWindow, found: _Stretch, before: int | None, need: int
+    ) -> tuple[list[int], bool]:
+        """Go on below the timeline, which has not enough; tell whether that is all."""
         ids = found.post_ids
         if found.floor == 0:
-            return _Candidates(ids, exhausted=True)
+            return ids, True
         below = found.floor if before is None else min(before, found.floor)
         more = await self._older.page(viewer_id, home, below, need - len(ids))
-        return _Candidates([*ids, *more], exhausted=len(more) < need - len(ids))
+        return [*ids, *more], len(more) < need - len(ids)
 
     async def _from_tables(self, viewer_id: int, before: int | None, need: int) -> _Candidates:
+        known_at = time.monotonic()
         authors = [*await self._graph.followees(viewer_id), viewer_id]
         entries = await self._puller.newest(authors, before=before, need=need, from_tables=True)
-        return _Candidates([entry.post_id for entry in entries], exhausted=len(entries) < need)
+        if (now := time.monotonic()) - known_at > _FRESH_SECONDS:
+            known_at, authors = now, [*await self._graph.followees(viewer_id), viewer_id]
+        still = set(authors)
+        ids = [entry.post_id for entry in entries if entry.author_id in still]
+        return _Candidates(ids, len(entries) < need, known_at, entries[-1].post_id if entries else 0)
 
 
 def _visible(window: Window, hidden: Collection[int], before: int | None) -> list[int]:

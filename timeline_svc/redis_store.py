@@ -89,14 +89,15 @@ class RedisTimelineStore:
         """
         key, beside = home_key(user_id), sources_key(user_id)
         commands = [
-            Command((key,), ("GETRANGE", key, 0 if newest is None else -tail_bytes(newest), -1)),
+            # Before the entries: a note that goes in between goes with what it hides.
             Command((key,), ("HGETALL", beside)),
+            Command((key,), ("GETRANGE", key, 0 if newest is None else -tail_bytes(newest), -1)),
             Command((key,), ("EXPIRE", key, self._home_seconds)),
             Command((key,), ("EXPIRE", beside, self._home_seconds)),
         ]
         if newest is None:
             commands.append(Command((key,), ("GET", segment_key(user_id))))
-        tail, values, _, _, *kept = _all(await self._servers.run(commands, self._read_seconds))
+        values, tail, _, _, *kept = _all(await self._servers.run(commands, self._read_seconds))
         window, sources = Window.unpack(tail), Sources.unpack(values)
         if window and window.generation != sources.generation:
             window = None

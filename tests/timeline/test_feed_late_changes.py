@@ -1,14 +1,16 @@
 """Changes of a feed's sources that arrive late, and reads that take long."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import NoReturn, cast
 
 from redis.asyncio import Redis, RedisCluster
 
 from meshkit.clock import now_ms
+from meshkit.errors import UnavailableError
 from tests.timeline.home import Gate, Home, World, fill
 from timeline_svc.packed import Entry
-from timeline_svc.ports import Turned
+from timeline_svc.ports import STORE_AWAY, Turned
 from timeline_svc.redis_store import RedisTimelineStore, author_key, home_key, sources_key
 
 SLOW_SECONDS = 0.6
@@ -158,3 +160,57 @@ async def test_a_long_read_does_not_show_what_an_author_wrote_after_leaving(
     home.commit(authors[0])
     asyncio.get_running_loop().call_later(SLOW_SECONDS, gate.open)
     assert await read == ([], None)
+
+
+class Away:
+    """A store that does not answer this process."""
+
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[NoReturn]]:
+        async def fail(*_: object, **__: object) -> NoReturn:
+            raise UnavailableError(f"{name}: nobody there", reason=STORE_AWAY)
+
+        return fail
+
+
+async def test_a_long_read_of_the_tables_does_not_show_what_was_written_after_leaving(home: Home) -> None:
+    """Where timelines are away, a slow read shows nothing of an author who was left meanwhile, and goes on with others below."""
+    viewer, authors = home.community(2)
+    ids = fill(home, authors, 12)
+    cut_off = Home(cast("RedisTimelineStore", Away()), home.world, home.users)
+    gate = home.world.gate("followees")
+    read = asyncio.create_task(cut_off.page(viewer, size=3))
+    await gate.reached.wait()
+    await home.unfollow(viewer, authors[0])
+    for _ in range(5):
+        home.commit(authors[0])
+    asyncio.get_running_loop().call_later(SLOW_SECONDS, gate.open)
+    others = [post_id for post_id in reversed(ids) if home.world.posts[post_id].user_id == authors[1]]
+    assert await read == (others[:3], others[2])
+
+
+async def test_posts_that_are_slow_to_load_are_not_shown_when_their_author_was_left_meanwhile(home: Home) -> None:
+    """An unfollow that is answered while a page waits for its posts holds for that page."""
+    viewer, authors = home.community(1)
+    home.commit(authors[0])
+    await home.page(viewer)
+    gate = home.world.gate("lookup")
+    read = asyncio.create_task(another(home).page(viewer))
+    await gate.reached.wait()
+    await home.unfollow(viewer, authors[0])
+    asyncio.get_running_loop().call_later(SLOW_SECONDS, gate.open)
+    assert await read == ([], None)
+
+
+async def test_hundreds_of_deleted_posts_are_passed_over_in_few_steps(home: Home) -> None:
+    """A page below hundreds of deleted posts is full, and asks for posts a few times only."""
+    viewer, authors = home.community(2)
+    old = [home.commit(authors[1]) for _ in range(30)]
+    gone = [home.commit(authors[0]) for _ in range(700)]
+    new = [home.commit(authors[1]) for _ in range(15)]
+    await home.page(viewer)
+    for post in gone:
+        home.delete(post)
+    home.world.calls.clear()
+    shown, _ = await another(home).page(viewer, 20)
+    assert shown == [*new[::-1], *old[::-1][:5]]
+    assert home.world.calls["lookup"] < 10
