@@ -14,6 +14,7 @@ from tests.timeline.home import Home, World
 from tests.timeline.peers import Timelines, timelines
 from tests.timeline.servers import look_into, patient_store, private_cluster
 from tests.timeline.turning import Turning
+from timeline_svc import pulled
 from timeline_svc.redis_store import RedisTimelineStore
 
 # Each runs an empty server for the length of a block and gives its URL. A server joins the suite by a line here.
@@ -61,6 +62,12 @@ async def store(server: str) -> AsyncIterator[RedisTimelineStore]:
     """Open the store."""
     async with patient_store(server) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_read_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a process read again only what somebody waits for: what it does by itself would outlive its test."""
+    monkeypatch.setattr(pulled, "_AHEAD_SECONDS", 0)
 
 
 @pytest.fixture

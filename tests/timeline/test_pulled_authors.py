@@ -3,8 +3,11 @@
 import asyncio
 from dataclasses import dataclass
 
+import pytest
+
 from meshkit.single_flight import SingleFlight
 from tests.timeline.home import Home
+from timeline_svc import pulled as pulled_authors
 from timeline_svc.pull import Recent
 from timeline_svc.pulled import PulledAuthors
 
@@ -24,8 +27,9 @@ async def _posts(pulled: PulledAuthors, author: int) -> list[int]:
     return list((await pulled.recent([author]))[author].post_ids)
 
 
-async def test_who_is_asked_for_again_is_read_anew_before_it_is_too_old(home: Home) -> None:
+async def test_who_is_asked_for_again_is_read_anew_before_it_is_too_old(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second reader gets what is kept at once, and has it read anew for those who come after, who need not wait either."""
+    monkeypatch.setattr(pulled_authors, "_AHEAD_SECONDS", 0.3)
     clock, (_, (author,)) = Clock(), home.community(1)
     async with SingleFlight[int, dict[int, Recent]]() as flights:
         pulled = PulledAuthors(home.puller, flights, clock=clock)
