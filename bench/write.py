@@ -30,6 +30,7 @@ from post_svc.posts import PostRepository
 
 METHOD = "/feed.post.v1.PostService/CreatePost"
 UNDER_WAY = 32
+_ECHO_CONNECTIONS = 4
 _AUTHORS = 1_000
 # So many of them have as many followers each; the others have none.
 _FOLLOWED, _FOLLOWERS = 100, 5
@@ -46,12 +47,12 @@ async def rate(bench: Bench) -> AsyncIterator[Figure]:
     async with running_echo(bench.rig.folder / "echo.log") as address, open_table(bench.rig.table("post")) as table:
         rows = rows_of_posts(PostRepository(table), bench.size(20_000, 1_000), _AUTHORS)
         echo = _echo(address)
-        await saturate(echo, bench.seconds / 2)
+        await _echo_rate(echo, bench.seconds / 2)
         await _posts(bench, tokens, min(bench.seconds, _WARM_UP_S), table)
         for _ in range(bench.rounds):
             with tempfile.TemporaryDirectory(dir=bench.rig.folder) as folder:
                 on_sqlite.append(await asyncio.to_thread(commit_in_groups, rows, UNDER_WAY, Path(folder) / "bare.db"))
-            echoed.append(await saturate(echo, bench.seconds))
+            echoed.append(await _echo_rate(echo, bench.seconds))
             values.append(await _posts(bench, tokens, bench.seconds, table))
     yield Figure("write.rate.sqlite", "posts/s", Goal.ratio_at_least(0.30), values, on_sqlite)
     yield Figure("write.rate.echo", "posts/s", Goal.ratio_at_least(0.5), values, echoed)
@@ -71,6 +72,10 @@ def _echo(address: str) -> Target:
     request = post_service_pb2.CreatePostRequest(content=f"{CONTENT} 10000", request_id=f"{secrets.token_hex(8)}-10000")
     body = request.SerializeToString()
     return grpc_target(address, METHOD, body, body, {})
+
+
+async def _echo_rate(echo: Target, seconds: float) -> float:
+    return await saturate(echo, seconds, connections=_ECHO_CONNECTIONS, streams=UNDER_WAY // _ECHO_CONNECTIONS)
 
 
 async def _posts(bench: Bench, tokens: Path, seconds: float, table: Table) -> float:
