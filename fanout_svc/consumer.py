@@ -10,6 +10,7 @@ from feed.fanout.v1 import job_pb2
 from fanout_svc.clients import decode_delivery, decode_range, encode_range
 from fanout_svc.domain import Chunk, NewPost, Turn, is_bulk
 from fanout_svc.service import Planner, Worker
+from meshkit.errors import OverloadedError, UnavailableError
 from meshkit.queue.port import Message, Queue
 from meshkit.topics import AUTHOR_TURNED, FANOUT_BULK, FANOUT_CHUNK, POST_CREATED
 
@@ -58,9 +59,16 @@ async def consuming(queue: Queue, planner: Planner, worker: Worker, concurrency:
         await planner.plan_turn(Turn(event.event_id, event.author_turned.author_id, event.author_turned.turn))
 
     async def deliver(message: Message) -> None:
-        chunk = job_pb2.Chunk.FromString(message.body)
-        within = decode_range(chunk.range)
-        await worker.deliver(Chunk(chunk.job_id, chunk.author_id, chunk.index, chunk.chunk_count, within, chunk.turn))
+        chunk = _decode_chunk(message.body)
+        try:
+            # At its last delivery it may be the very one that was given up, by a process that died before the broker knew.
+            await worker.deliver(chunk, anyway=message.redriven or message.last)
+        except (UnavailableError, OverloadedError):
+            raise
+        except Exception:
+            if message.last:
+                await worker.give_up(chunk)
+            raise
 
     async with (
         queue.work("fanout.chunks", [FANOUT_CHUNK], deliver, concurrency=concurrency.chunks),
@@ -69,3 +77,8 @@ async def consuming(queue: Queue, planner: Planner, worker: Worker, concurrency:
         queue.work("fanout.posts", [POST_CREATED], plan, concurrency=concurrency.posts),
     ):
         yield
+
+
+def _decode_chunk(body: bytes) -> Chunk:
+    chunk = job_pb2.Chunk.FromString(body)
+    return Chunk(chunk.job_id, chunk.author_id, chunk.index, chunk.chunk_count, decode_range(chunk.range), chunk.turn)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,6 +14,8 @@ from meshkit.table.port import ConditionFailedError, Delete, Existence, Key, Put
 
 _SHARDS = 16
 _DONE = b"done/"
+_GIVEN_UP = b"given-up/"
+_GIVEN_UP_SECONDS = 86_400
 SWEEPER_LEASE = Key(b"sweeper", b"lease")
 
 
@@ -24,6 +27,14 @@ class _JobRow(msgspec.Struct, array_like=True):
     finished_ms: int
     turn: int
     delivered_count: int
+
+
+class Found(NamedTuple):
+    """A job, or None, and what is noted of one of its chunks."""
+
+    job: Job | None
+    done: bool
+    given_up: bool
 
 
 class JobRepository:
@@ -53,12 +64,12 @@ class JobRepository:
         items = await self._table.get_many([_job_key(job_id) for job_id in job_ids])
         return [_decode(job_id, items[key].value) for job_id in job_ids if (key := _job_key(job_id)) in items]
 
-    async def find(self, job_id: int, index: int) -> tuple[Job | None, bool]:
-        """Give a job, or None, and whether one of its chunks is noted as done."""
-        keys = _job_key(job_id), _done_key(job_id, index)
+    async def find(self, job_id: int, index: int) -> Found:
+        """Give a job, or None, and whether one of its chunks is noted as done, or as given up."""
+        keys = _job_key(job_id), _done_key(job_id, index), _given_up_key(job_id, index)
         items = await self._table.get_many(keys)
         row = items.get(keys[0])
-        return _decode(job_id, row.value) if row else None, keys[1] in items
+        return Found(_decode(job_id, row.value) if row else None, keys[1] in items, keys[2] in items)
 
     async def done_chunks(self, job: Job) -> Mapping[int, int]:
         """Give the indexes of a job's chunks that are done, and how many timelines each reached."""
@@ -69,6 +80,10 @@ class JobRepository:
     async def note_chunk(self, job_id: int, index: int, delivered: int) -> None:
         """Note that a chunk is done, and how many timelines it reached."""
         await self._table.write(Put(_done_key(job_id, index), delivered.to_bytes(4), expires_at=self._expiry()))
+
+    async def note_given_up(self, job_id: int, index: int) -> None:
+        """Note for a day that a chunk is a dead letter. The broker may lose that; then the chunk is tried again."""
+        await self._table.write(Put(_given_up_key(job_id, index), b"", expires_at=now_ms() / 1000 + _GIVEN_UP_SECONDS))
 
     async def finish(self, job: Job, delivered: int) -> bool:
         """Note that all of a job is done, and how many timelines it reached; tell whether nobody else had noted it."""
@@ -96,6 +111,10 @@ def _job_key(job_id: int) -> Key:
 
 def _done_key(job_id: int, index: int) -> Key:
     return Key(b"job/" + id_bytes(job_id), _DONE + index.to_bytes(4))
+
+
+def _given_up_key(job_id: int, index: int) -> Key:
+    return Key(b"job/" + id_bytes(job_id), _GIVEN_UP + index.to_bytes(4))
 
 
 def _running_partition(shard: int) -> bytes:

@@ -78,11 +78,20 @@ class Worker:
         self._reach = reach
         self._ending = ending
 
-    async def deliver(self, chunk: Chunk) -> None:
-        """Do a chunk of a job that is not done, and note it, and the job with its last one. Doing it twice is doing it once."""
-        job, done = await self._jobs.find(chunk.job_id, chunk.index)
+    async def deliver(self, chunk: Chunk, *, anyway: bool = False) -> None:
+        """Do a chunk of a job that is not done, and note it, and the job with its last one. Doing it twice is doing it once.
+
+        One that was given up is done only `anyway`: what the sweeper sends would most likely end as a dead letter like it.
+        """
+        job, done, given_up = await self._jobs.find(chunk.job_id, chunk.index)
         if job is None or job.finished_ms:
             return
         if not done:
+            if given_up and not anyway:
+                return
             await self._jobs.note_chunk(job.job_id, chunk.index, await self._reach.cover(chunk))
         await self._ending.settle(job)
+
+    async def give_up(self, chunk: Chunk) -> None:
+        """Note that a chunk is about to be a dead letter; its job goes on running."""
+        await self._jobs.note_given_up(chunk.job_id, chunk.index)

@@ -38,6 +38,7 @@ class Delivery:
     traceparent: str = ""
     deliveries: int = 0
     failures: int = 0
+    redriven: bool = False
 
     def settle(self, error: Exception | None = None) -> None:
         """Tell the publisher how it ended, unless it has stopped waiting."""
@@ -126,7 +127,7 @@ class WorkQueue:
             if not self.has_room(len(letter.body)):
                 break
             self.dead.popleft()
-            self.put(Delivery(letter.topic, letter.body))
+            self.put(Delivery(letter.topic, letter.body, redriven=True))
             moved += 1
         return moved
 
@@ -172,7 +173,7 @@ class Consumer:
         delivery.deliveries += 1
         try:
             with continued(delivery.traceparent):
-                await self._handler(Message(delivery.topic, delivery.body, delivery.deliveries))
+                await self._handler(Message(delivery.topic, delivery.body, delivery.deliveries, delivery.redriven))
         except (UnavailableError, OverloadedError) as error:
             self._log(delivery, error)
             self._queue.retry(delivery)

@@ -16,11 +16,17 @@ DEFAULT_DELIVERY_LIMIT = 8
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message as a consumer gets it. `delivery` counts from 1; more than 1 means that an earlier try did not end well."""
+    """A message as a consumer gets it. `delivery` counts from 1; more than 1 means that an earlier try did not end well.
+
+    `redriven` tells that it was a dead letter. `last` tells that it will be one that the broker keeps, if this delivery fails
+    and no outage is why. The memory engine keeps none for good, so there it is never set: who published is told instead.
+    """
 
     topic: str
     body: bytes
     delivery: int = 1
+    redriven: bool = False
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

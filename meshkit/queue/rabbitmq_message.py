@@ -78,7 +78,7 @@ class Envelope:
     @property
     def message(self) -> Message:
         """What a handler gets."""
-        return Message(self.topic, self.body, self.deliveries + 1)
+        return Message(self.topic, self.body, self.deliveries + 1, redriven=bool(self.redrive))
 
     @property
     def dead_letter(self) -> DeadLetter:

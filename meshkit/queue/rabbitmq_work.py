@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
@@ -124,8 +124,9 @@ class Consumer:
             return True
 
     async def _try(self, envelope: Envelope) -> BaseException | None:
+        last = envelope.failures + 1 >= self._work.delivery_limit
         try:
-            await self._work.handler(envelope.message)
+            await self._work.handler(replace(envelope.message, last=True) if last else envelope.message)
         except asyncio.CancelledError as error:
             if (task := asyncio.current_task()) and task.cancelling():
                 raise

@@ -138,7 +138,7 @@ async def test_a_failed_message_comes_again(queue: Queue) -> None:
     async with queue.work("jobs", ["topic"], inbox, concurrency=1, delivery_limit=3):
         await send(queue, b"job")
         await inbox.has(3)
-    assert inbox.messages == [Message("topic", b"job", delivery) for delivery in (1, 2, 3)]
+    assert [(message.body, message.delivery) for message in inbox.messages] == [(b"job", delivery) for delivery in (1, 2, 3)]
     assert await queue.dead_letters("jobs") == []
 
 
@@ -175,7 +175,7 @@ async def test_a_failing_message_does_not_hold_up_others(queue: Queue) -> None:
 
 
 async def test_dead_letters_can_be_shown_and_redriven(queue: Queue) -> None:
-    """Showing dead letters, oldest first, leaves them; redriving gives each all its deliveries again and empties the list."""
+    """Showing dead letters, oldest first, leaves them; redriving gives each, marked, all deliveries again and empties the list."""
     broken = Inbox(*[ValueError("poison")] * 3)
     async with queue.work("jobs", ["topic"], broken, concurrency=1, delivery_limit=1):
         for number, body in enumerate((b"1", b"2", b"3"), start=1):
@@ -189,6 +189,7 @@ async def test_dead_letters_can_be_shown_and_redriven(queue: Queue) -> None:
         await mended.has(4)
     assert sorted(mended.bodies[1:]) == [b"1", b"2", b"3"]
     assert mended.messages[0].delivery == 1
+    assert [message.redriven for message in (*broken.messages, *mended.messages)] == [False] * 3 + [True] * 4
     assert await queue.redrive("jobs") == 0
 
 

@@ -8,13 +8,13 @@ import pytest
 from aiormq import spec
 from structlog.testing import capture_logs
 
-from meshkit.errors import OverloadedError
+from meshkit.errors import OverloadedError, UnavailableError
 from meshkit.queue.port import Message, Queue
 from meshkit.queue.rabbitmq import open_rabbitmq
 from meshkit.queue.rabbitmq_topology import KILLS_LIMIT, RabbitmqBounds
 from tests.contract.queues import Server
 from tests.contract.rabbitmq import Proxy, publish_somehow, raw, until
-from tests.contract.test_queue import PATIENCE, Inbox, unheard
+from tests.contract.test_queue import PATIENCE, Inbox, letters, unheard
 
 # In the loop of the server's supervisor, which starts it again.
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -153,6 +153,21 @@ async def test_a_message_that_kills_its_consumers_is_given_up(rabbitmq: Server, 
         [letter] = await queue.dead_letters("jobs")
     assert (letter.topic, letter.body) == ("topic", b"killer")
     assert "delivery_limit" in letter.reason
+
+
+async def test_a_handler_knows_the_last_delivery(rabbitmq: Server, prefix: str) -> None:
+    """The delivery after which a message would be kept as a dead letter is marked, however many outages there were, each time."""
+    away = UnavailableError("away", reason="AWAY")
+    inbox = Inbox(away, ValueError("first"), away, ValueError("second"), ValueError("redriven"))
+    async with (
+        open_rabbitmq(rabbitmq.url, prefix=prefix, pause=lambda _deliveries: 0.0) as queue,
+        queue.work("jobs", ["topic"], inbox, concurrency=1, delivery_limit=2),
+    ):
+        await queue.publish("topic", b"job")
+        await letters(queue, "jobs", 1)
+        assert await queue.redrive("jobs") == 1
+        await inbox.has(6)
+    assert [message.last for message in inbox.messages] == [False, False, True, True, False, True]
 
 
 async def test_a_long_reason_is_cut(rabbitmq: Server, prefix: str) -> None:

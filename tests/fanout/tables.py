@@ -19,6 +19,19 @@ class Crashing(Through):
         await super().write(*operations)
 
 
+class Unanswered(Through):
+    """A table that does its first write, and does not say so."""
+
+    answers = False
+
+    async def write(self, *operations: Operation) -> None:
+        """Write."""
+        await super().write(*operations)
+        if not self.answers:
+            self.answers = True
+            raise AWAY
+
+
 class Finishing(Through):
     """A table under whose reader a job is finished: after its key was listed, before the job is read."""
 

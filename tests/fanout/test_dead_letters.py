@@ -9,15 +9,20 @@ import grpc
 import pytest
 from feed.fanout.v1 import fanout_service_pb2, job_pb2
 
+from fanout_svc.consumer import ChunkQueue, Concurrency, consuming
+from fanout_svc.jobs import JobRepository
+from fanout_svc.service import Worker
 from meshkit.private_rabbitmq import private_rabbitmq
 from meshkit.queue.memory import MemoryQueue
 from meshkit.queue.port import Queue
 from meshkit.queue.rabbitmq import open_rabbitmq
 from meshkit.topics import FANOUT_CHUNK
-from tests.fanout.conftest import until
-from tests.fanout.peers import Service, running_service
+from tests.fanout.conftest import Fanout, until
+from tests.fanout.peers import ListRequest, Service, running_service
+from tests.fanout.tables import Unanswered
 
 AUTHOR = 7
+OTHER = 8
 FOLLOWERS = range(1, 100_000, 5_003)  # some in each half of the buckets
 List = fanout_service_pb2.ListDeadLettersRequest
 Redrive = fanout_service_pb2.RedriveDeadLettersRequest
@@ -55,6 +60,43 @@ async def test_dead_letters_are_shown_and_put_back(queue: Queue, tmp_path: Path)
         assert await letters_of(service, 0) == []
 
 
+@pytest.mark.parametrize("queue", ["rabbitmq"], indirect=True)
+async def test_a_poisoned_chunk_is_one_dead_letter(queue: Queue, tmp_path: Path) -> None:
+    """A chunk that was given up is not tried, nor kept, again when it is sent as the sweeper does, until it is put back."""
+    async with running_service(tmp_path, queue) as service:
+        for author in (AUTHOR, OTHER):
+            service.followers.set(author, FOLLOWERS)
+        service.timelines.poison.add(AUTHOR)
+        service.timelines.only_followers.add(AUTHOR)
+        post_id = await service.created(AUTHOR)
+        letters = await letters_of(service, 2)
+        service.timelines.poison.clear()
+        for letter in letters:
+            await queue.publish(letter.topic, letter.body)
+        # Behind them in the queue.
+        other_id = await service.created(OTHER)
+        await until(lambda: service.timelines.times(other_id) == dict.fromkeys(FOLLOWERS, 1))
+        assert await running_of(service, 1) == [post_id]
+        assert not service.timelines.times(post_id)
+        answer = await service.stub.RedriveDeadLetters(Redrive(queue="fanout.chunks"), metadata=service.metadata())
+        assert answer.count == 2
+        await until(lambda: service.timelines.times(post_id) == dict.fromkeys(FOLLOWERS, 1))
+
+
+@pytest.mark.parametrize("queue", ["rabbitmq"], indirect=True)
+async def test_a_chunk_is_a_dead_letter_though_that_was_noted_before(queue: Queue, fanout: Fanout) -> None:
+    """A chunk that is noted as given up, and comes again before it is a dead letter, becomes one: it is no copy of itself."""
+    chunk, *_ = await fanout.crash(fanout.post(AUTHOR, 60), AUTHOR)
+    fanout.timelines.poison.add(AUTHOR)
+    unanswered = Unanswered(fanout.table)
+    worker = Worker(JobRepository(unanswered), fanout.reach, fanout.ending)
+    async with consuming(queue, fanout.planner, worker, Concurrency(posts=1, chunks=1, bulk=1)), asyncio.timeout(30):
+        await ChunkQueue(queue).send(chunk)
+        while not await queue.dead_letters("fanout.chunks"):  # noqa: ASYNC110  # the port tells nobody of them
+            await asyncio.sleep(0.05)
+    assert unanswered.answers
+
+
 async def test_only_queues_of_the_mesh_have_dead_letters(tmp_path: Path) -> None:
     """Another queue's name is refused, and the answer says which there are; those that there are can be asked for."""
     async with MemoryQueue() as memory, running_service(tmp_path, memory) as service:
@@ -78,6 +120,14 @@ async def letters_of(service: Service, count: int, limit: int = 0) -> list[fanou
             if len(letters) == count:
                 return list(letters)
             await asyncio.sleep(0.05)
+
+
+async def running_of(service: Service, count: int) -> list[int]:
+    """Wait until so many jobs are running, and give their ids."""
+    async with asyncio.timeout(30):
+        while len(jobs := (await service.list(ListRequest())).jobs) != count:  # noqa: ASYNC110  # it tells nobody
+            await asyncio.sleep(0.05)
+    return [job.job_id for job in jobs]
 
 
 def _at_once(_deliveries: int) -> float:

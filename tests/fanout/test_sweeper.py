@@ -1,9 +1,12 @@
 """What was left half done by a crash is finished by the sweeper, over a real table and a real queue."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +18,8 @@ from fanout_svc.service import Worker
 from meshkit.clock import now_ms
 from meshkit.errors import UnavailableError
 from meshkit.lifecycle import background
+from meshkit.queue.memory import MemoryQueue
+from meshkit.table.sqlite import open_sqlite
 from tests.fanout.conftest import AUTHOR, Fanout, ended, running_ids, until
 from tests.fanout.ports import Away, Failing, Lost
 from tests.fanout.tables import Crashing
@@ -214,6 +219,38 @@ async def test_jobs_of_before_a_clock_went_back_are_swept(fanout: Fanout, monkey
         monkeypatch.setattr(sweeping, "now_ms", lambda now=start + second * 1000: now)
         times.extend([second] * await sweeper.sweep())
     assert times == [-585, -585, -565, -565]
+
+
+async def test_a_chunk_that_was_given_up_is_left_to_whoever_puts_it_back(fanout: Fanout) -> None:
+    """A chunk that is noted as given up is not done when it is sent again, only when it was put back; then its job ends."""
+    post_id = fanout.post(AUTHOR, 60)
+    chunks = await fanout.crash(post_id, AUTHOR)
+    await fanout.worker.give_up(chunks[2])
+    for chunk in chunks:
+        await fanout.worker.deliver(chunk)
+    assert 0 < fanout.timelines.times(post_id).total() < 60
+    assert await running_ids(fanout) == [post_id]
+    await fanout.worker.deliver(chunks[2], anyway=True)
+    assert fanout.timelines.times(post_id) == fanout.once(AUTHOR)
+    assert await running_ids(fanout) == []
+
+
+async def test_a_chunk_is_not_given_up_for_ever(tmp_path: Path) -> None:
+    """A chunk that was given up is done when it is sent again a day later, not before: a broker may have lost its dead letter."""
+    ahead = timedelta()
+    async with (
+        open_sqlite(tmp_path / "table.db", clock=lambda: time.time() + ahead.total_seconds()) as table,
+        MemoryQueue() as queue,
+    ):
+        fanout = Fanout(table, queue)
+        post_id = fanout.post(AUTHOR, 60)
+        chunks = await fanout.crash(post_id, AUTHOR)
+        for chunk in chunks:
+            await fanout.worker.give_up(chunk)
+        for ahead, reached in ((timedelta(hours=23), 0), (timedelta(hours=25), 60)):  # noqa: B007  # the table's clock reads it
+            for chunk in chunks:
+                await fanout.worker.deliver(chunk)
+            assert fanout.timelines.times(post_id).total() == reached
 
 
 async def test_one_process_at_a_time_sweeps(fanout: Fanout) -> None:

@@ -86,6 +86,20 @@ async def test_publishing_ends_when_every_queue_has_handled() -> None:
         await asyncio.wait_for(sending, PATIENCE)
 
 
+async def test_no_delivery_is_the_last() -> None:
+    """A handler does not take a dead letter for kept: it goes with the process, and the publisher, who is told, sends it again."""
+    marks = []
+
+    async def refuse(message: Message) -> None:
+        marks.append(message.last)
+        raise ValueError("refused")
+
+    async with MemoryQueue(pause=at_once) as queue, queue.work("jobs", ["topic"], refuse, concurrency=1, delivery_limit=2):
+        with pytest.raises(DeadLetteredError):
+            await queue.publish("topic", b"job")
+    assert marks == [False, False]
+
+
 async def test_the_sender_is_told_of_a_dead_letter() -> None:
     """A message that one queue gives up fails for its sender, but only when the other queues have handled it."""
     gate, entered = asyncio.Event(), asyncio.Semaphore(0)
