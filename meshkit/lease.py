@@ -41,6 +41,7 @@ class Lease:
         self._seen = ("", 0)  # holder and version of the row as last read
         self._since = 0.0  # when it was first seen like that
         self._held = False
+        self._unanswered = False  # whether it may have the lease, and does not know
         self._unreadable = False
 
     @classmethod
@@ -70,10 +71,17 @@ class Lease:
 
     async def release(self) -> None:
         """Let another have it at once."""
-        if self._held:
-            self._held = False
-            if not await self._put(_Row(_NOBODY, self.note), AtVersion(self._version)):
-                _log.debug("lease was gone already")
+        if not self._held and not self._unanswered:
+            return
+        self._held = self._unanswered = False
+        # Of a write that was cut short the first try finds out whether it was done.
+        for _ in range(2):
+            found = await self._table.get(self._key)
+            if found is None or self._row_in(found).holder != self._me:
+                break
+            if await self._put(_Row(_NOBODY, self.note), AtVersion(found.version)):
+                return
+        _log.debug("lease was gone already")
 
     def _row_in(self, found: Item) -> _Row:
         """Read the row. Another release's, which cannot be read, belongs to a holder that nobody knows: it may be left, too."""
@@ -94,8 +102,10 @@ class Lease:
         return now - self._since >= self._seconds
 
     async def _write(self, note: bytes, condition: Existence | AtVersion) -> bool:
-        self._held = False  # unless the answer comes
-        if not await self._put(_Row(self._me, note), condition):
+        self._held, self._unanswered = False, True  # until the answer comes
+        done = await self._put(_Row(self._me, note), condition)
+        self._unanswered = False
+        if not done:
             return False
         self.note = note
         self._version = condition.version + 1 if isinstance(condition, AtVersion) else 1

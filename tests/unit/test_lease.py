@@ -50,6 +50,22 @@ async def test_a_released_lease_is_free_at_once(table: Table) -> None:
     assert three.note == b"two"
 
 
+@pytest.mark.parametrize("moments", [1, 50])
+async def test_a_lease_is_released_though_its_renewal_was_cut_short(table: Table, moments: int) -> None:
+    """A holder that is cancelled while it keeps the lease up releases it, whether the write was done by then or not."""
+    one, two = Lease(table, KEY, seconds=60), Lease(table, KEY, seconds=60)
+    assert await one.hold(b"one")
+    renewing = asyncio.create_task(one.hold(b"one again"))
+    for _ in range(moments):
+        await asyncio.sleep(0)
+    renewing.cancel()
+    await asyncio.wait([renewing])
+    await one.release()
+    assert await two.hold(b"two")
+    await one.release()
+    assert await two.hold(b"two again")
+
+
 async def test_a_holder_that_wakes_up_late_finds_the_lease_taken(table: Table) -> None:
     """Who slept through the end of his lease and the next holder's whole time does not get it while a third one holds it."""
     late, second, third = Lease(table, KEY, seconds=60), Lease(table, KEY, seconds=0), Lease(table, KEY, seconds=60)
