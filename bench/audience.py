@@ -16,7 +16,13 @@ from timeline_svc.redis_store import INACTIVE_DAYS, home_key, open_redis
 
 _WORKER = 1_001
 _AUTHORS = 300
-_KEYS_A_PIPELINE = 5_000
+_KEYS_A_COMMAND = 1_000
+# A command each would take a minute for a million.
+_FILL = """
+for index, key in ipairs(KEYS) do
+  redis.call('SET', key, ARGV[2 + index % (#ARGV - 1)], 'EX', ARGV[1])
+end
+"""
 
 T = TypeVar("T")
 
@@ -38,11 +44,11 @@ class Audience:
         async with Redis.from_url(bench.rig.redis_url) as redis:
             timelines = await _timelines(bench, redis, entries)
             try:
-                for some in _batches(user_ids, _KEYS_A_PIPELINE):
+                for some in _batches(user_ids, _KEYS_A_COMMAND):
                     await _fill(redis, some, timelines)
                 yield cls(bench, redis, user_ids)
             finally:
-                for some in _batches(user_ids, _KEYS_A_PIPELINE):
+                for some in _batches(user_ids, _KEYS_A_COMMAND):
                     await redis.unlink(*map(home_key, some))
 
     async def authors(self, count: int, followers: int) -> dict[int, Sequence[int]]:
@@ -76,12 +82,10 @@ async def _value(redis: Redis, key: str) -> bytes:
     return value
 
 
-async def _fill(redis: Redis, user_ids: Iterable[int], timelines: Sequence[bytes]) -> None:
+async def _fill(redis: Redis, user_ids: Sequence[int], timelines: Sequence[bytes]) -> None:
     """Give each a timeline. They are at different points between two rewritings, as those of real people are."""
-    pipeline = redis.pipeline(transaction=False)
-    for user_id in user_ids:
-        pipeline.set(home_key(user_id), random.choice(timelines), ex=INACTIVE_DAYS * 86_400)  # noqa: S311 - no secret
-    await pipeline.execute()
+    keys = [home_key(user_id) for user_id in user_ids]
+    await redis.register_script(_FILL)(keys=keys, args=[INACTIVE_DAYS * 86_400, *timelines])
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
