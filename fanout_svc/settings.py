@@ -31,7 +31,7 @@ class FanoutSettings(MeshSettings):
         default=0, ge=0, description="active followers below which an author is pushed again; 0: eight tenths of pull_threshold"
     )
     reads_a_day: float = Field(default=10, gt=0, description="how often an active user reads the feed")
-    push_cost_us: float = Field(default=15.0, gt=0, description="microseconds of CPU to read one follower and push one post to it")
+    push_cost_us: float = Field(default=8.0, gt=0, description="microseconds of CPU to read one follower and push one post to it")
     merge_cost_us: float = Field(default=0.3, gt=0, description="microseconds of CPU to merge one pulled author into one read")
 
     @model_validator(mode="after")
