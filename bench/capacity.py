@@ -45,7 +45,7 @@ class Load:
     missed: float = _assumed(0.5, "posts of a page that no process has in memory")
     post_bytes: float = _assumed(280, "bytes of a post's two rows that stay: post, place with its author")
     post_rows: float = _assumed(4, "rows of a post's write: answer, post, place with its author, event")
-    post_reads: float = _assumed(2, "reads of a post's write: was it asked before, how it is delivered")
+    post_reads: float = _assumed(0, "reads before a post is written: its conditions find repeats, and who turned is known")
     tie_bytes: float = _assumed(70, "bytes of a follower's row")
     ties: float = _assumed(200, "followees of each user of a day; an edge is two rows")
 

@@ -161,7 +161,8 @@ async def test_a_successor_waits_for_who_holds_the_data(tmp_path: Path) -> None:
         return b"second" in log.read_bytes()
 
     async with child(alone(lock, GOOD), name="Oracle", log=log, ready=ready) as first:
-        command = ["sh", "-c", f"kill -0 {first.pid} && echo too early; echo second; exec sleep 60"]
+        # A process that has ended has no program any more, though its number is taken until its parent asks for it.
+        command = ["sh", "-c", f"test -e /proc/{first.pid}/exe && echo too early; echo second; exec sleep 60"]
         second = child(alone(lock, command), name="Oracle", log=log, ready=second_ready, ready_timeout=PATIENCE)
         async with asyncio.TaskGroup() as group:
             started = group.create_task(second.__aenter__())
