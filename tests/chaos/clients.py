@@ -76,25 +76,27 @@ class Client:
         await self._caller.write_again(self._name, "post", author, await self.post(episode.author))
 
     async def _edit(self, episode: Episode, author: int, _viewer: int) -> None:
-        post = await self._some_post(episode)
+        if not (post := await self._some_post(episode)):
+            return
         await self._caller.write(self._name, "edit", author, post=post)
         for reader in self._readers(episode):
             self._later.create_task(self._look_later(reader, _HOLDS_AFTER_S))
 
     async def _delete(self, episode: Episode, author: int, _viewer: int) -> None:
         """Delete a post, often at once after it was made, and look for it a second later on every path."""
-        post = await self._some_post(episode)
+        if not (post := await self._some_post(episode)):
+            return
         self._members.posts[episode.author].remove(post)
         await self._caller.write(self._name, "delete", author, post=post)
         for reader in self._readers(episode):
             self._later.create_task(self._look_later(reader, _HOLDS_AFTER_S, post=post, author=author))
 
     async def _some_post(self, episode: Episode) -> int:
-        """Give one of the author's last posts, or make one."""
+        """Give one of the author's last posts, or make one; 0 when there is none, since none can be made."""
         made = self._members.posts[episode.author]
         if made and episode.choice < 0.5:
             return made[-1 - int(episode.choice * 2 * min(len(made), _RECENT))]
-        return (await self.post(episode.author)).made or made[-1]
+        return (await self.post(episode.author)).made or (made[-1] if made else 0)
 
     async def _deliver(self, episode: Episode, _author: int, _viewer: int) -> None:
         """Publish, and wait beside until a follower has it."""

@@ -82,11 +82,11 @@ MUTANTS = (
                 return post
 """,
         """            async def commit(post: Post = post, created: PostEvent = created, demands: object = demands) -> None:
-                await asyncio.sleep(0.25)
+                await __import__("asyncio").sleep(0.25)
                 if message := await self._commit([*demands, *self._posts.creation(post)], created, request, post):
                     self._outbox.send(message)
 
-            asyncio.get_running_loop().create_task(commit())
+            __import__("asyncio").get_running_loop().create_task(commit())
             return post
 """,
         shows=("wrong answer", "refused"),
