@@ -117,7 +117,7 @@ MUTANTS = (
         "timeline_svc/post_cache.py",
         "        self._loads.forget(post_id)\n        self._drop(post_id)\n",
         "        self._loads.forget(post_id)\n",
-        shows=("lost",),
+        shows=("ghost", "leaked at the end"),
     ),
     Mutant(
         "chunks with gaps",
